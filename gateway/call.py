@@ -1,11 +1,11 @@
 """The calls that a producer can make: frozen, complete and checked before anything is enqueued.
 
-A call says *what* is asked of *which* service. Where the service is, how it is authenticated and how patient the gateway
-is with it are the catalogue's, in the worker.
+A call says *what* is asked of *which* service. Where the service is, how it is authenticated and how patient the
+gateway is with it are the catalogue's, in the worker.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, Never, TypeAlias
 from urllib.parse import quote, unquote, urlencode
 
@@ -77,7 +77,7 @@ def _text(field: str, value: object) -> str:
     return text
 
 
-class _Base(msgspec.Struct, frozen=True, tag_field="protocol", forbid_unknown_fields=True):
+class _Base(msgspec.Struct, frozen=True, tag_field="protocol", forbid_unknown_fields=True, omit_defaults=True):
     """What all calls have: the service comes first."""
 
     service: str
@@ -133,13 +133,17 @@ class RestCall(_RestTarget, frozen=True, kw_only=True, tag="rest"):
 
     def _check_method(self) -> None:
         if not isinstance(self.method, str) or self.method.upper() not in _METHODS:
-            _refuse("method", f"{self.method!r} is not a method that a call may use", f"use one of {', '.join(_METHODS)}")
+            _refuse(
+                "method", f"{self.method!r} is not a method that a call may use", f"use one of {', '.join(_METHODS)}"
+            )
         msgspec.structs.force_setattr(self, "method", self.method.upper())
 
     def _check_route(self) -> None:
         route = self.route
         if not isinstance(route, str) or "://" in route or route.startswith("//"):
-            _refuse("route", f"{route!r} is not a path", "pass the path below the service's URL, such as '/users/{user_id}'")
+            _refuse(
+                "route", f"{route!r} is not a path", "pass the path below the service's URL, such as '/users/{user_id}'"
+            )
         if "?" in route or "#" in route:
             _refuse("route", f"{route!r} has a query or a fragment", "pass query parameters as query={...}")
         if not _ROUTE.fullmatch(route):
@@ -175,7 +179,9 @@ class RestCall(_RestTarget, frozen=True, kw_only=True, tag="rest"):
                     if not isinstance(item, Previous):
                         _text(f"form.{name}", item)
         if self.content is not UNSET and not isinstance(self.content, bytes):
-            _refuse("content", f"bytes are needed, not {type(self.content).__name__}", "encode it, or use json= or form=")
+            _refuse(
+                "content", f"bytes are needed, not {type(self.content).__name__}", "encode it, or use json= or form="
+            )
         if self.content_type is not UNSET:
             if self.content is UNSET:
                 _refuse("content_type", "the call has no content", "pass it together with content=b'...'")
@@ -241,7 +247,7 @@ class GrpcCall(_GrpcTarget, frozen=True, kw_only=True, tag="grpc"):
     Args:
         service: the service's name in the catalogue.
         method: full name of the method, `"package.Service/Method"`.
-        request: the request message as JSON (the protobuf JSON mapping; field names as in the `.proto` or in camelCase).
+        request: the request message as JSON (protobuf's JSON mapping; field names as in the `.proto` or in camelCase).
         metadata: request metadata, names in lower case; the value of a `-bin` name is base64.
         attempt_timeout: seconds for one attempt, instead of the service's policy.
 

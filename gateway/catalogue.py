@@ -1,7 +1,7 @@
 """The catalogue: which services there are, from the configuration file.
 
-A producer reads it to refuse a wrong call before it is enqueued; it needs neither the addresses nor the secrets. A worker
-reads it with every `${NAME}` resolved, and does not start with a file that is wrong.
+A producer reads it to refuse a wrong call before it is enqueued; it needs neither addresses nor secrets. A worker reads
+it with every `${NAME}` resolved, and does not start with a file that is wrong.
 """
 
 import re
@@ -85,7 +85,9 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         try:
             document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise CatalogueError(str(path), [f"cannot be read: {error.strerror}; set GATEWAY_CONFIG to a file"]) from error
+            raise CatalogueError(
+                str(path), [f"cannot be read: {error.strerror}; set GATEWAY_CONFIG to a file"]
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise CatalogueError(str(path), [f"is not TOML: {error}; correct it there"]) from error
         return cls.parse(document, path=str(path), environ=environ)
@@ -96,13 +98,10 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     ) -> "Catalogue":
         """Check a catalogue that is parsed already; see `load`."""
         problems: list[str] = []
-        for key in document:
-            if key not in ("defaults", "services", "callers"):
-                problems.append(_unknown_key("", key, ("defaults", "services", "callers")))
+        known = ("defaults", "services", "callers")
+        problems.extend(_unknown_key("", key, known) for key in document if key not in known)
         defaults = _table(document, "defaults", problems)
-        for section in defaults:
-            if section not in SECTIONS:
-                problems.append(_unknown_key("defaults", section, SECTIONS))
+        problems.extend(_unknown_key("defaults", key, SECTIONS) for key in defaults if key not in SECTIONS)
         usable = {section: value for section, value in defaults.items() if section in SECTIONS}
         try:
             merge(usable)
@@ -135,7 +134,9 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         service = self.services.get(call.service)
         if service is None:
             near = get_close_matches(call.service, self.services, n=1)
-            cure = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(self.services)) or 'no service'}"
+            cure = (
+                f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(self.services)) or 'no service'}"
+            )
             raise UnknownServiceError(
                 f"service: the catalogue has no service {call.service!r}; {cure}",
                 service=call.service,
@@ -227,7 +228,7 @@ def _service_problems(key: str, service: Service, *, resolved: bool) -> Iterator
             yield f"{key}.auth.type = {service.auth.type!r}: is not a scheme; use 'service-key'"
         if not _SECRET.fullmatch(service.auth.secret):
             # The value is not shown: it may be the secret itself.
-            yield f"{key}.auth.secret: is not a reference; write 'env:NAME' or 'file:/run/secrets/name', never the secret"
+            yield f"{key}.auth.secret: is not a reference; write 'env:NAME' or 'file:/path', never the secret itself"
     for place in (*service.interceptors.before, *service.interceptors.after):
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", place):
             yield f"{key}.interceptors: {place!r} is not a function; write 'package.module:function'"
@@ -259,7 +260,9 @@ def _resolve(value: Any, environ: Mapping[str, str], missing: list[str], key: st
         name, default = match[1], match[2]
         found = environ.get(name) or default
         if found is None:
-            missing.append(f'{key} = "{value}": {name} is not set in the environment; set it, or write ${{{name}:-default}}')
+            missing.append(
+                f'{key} = "{value}": {name} is not set in the environment; set it, or write ${{{name}:-default}}'
+            )
             return ""
         return found
 
@@ -284,9 +287,13 @@ def _explain(place: str, table: Any, error: Exception) -> str:
         from gateway.service import Service as _Service
 
         section = inner.split(".")[-1] if inner else ""
-        known = _known_keys(section) or tuple(
-            name for name in _Service.__struct_fields__ if name not in ("name", "policy", "operation_policies")
-        ) + SECTIONS
+        known = (
+            _known_keys(section)
+            or tuple(
+                name for name in _Service.__struct_fields__ if name not in ("name", "policy", "operation_policies")
+            )
+            + SECTIONS
+        )
         return _unknown_key(key, unknown["name"], known)
     value = _dig(table, inner)
     shown = "" if value is None or "secret" in key or "key" in key.split(".")[-1:] else f" = {value!r}"

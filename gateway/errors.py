@@ -158,13 +158,13 @@ class ServiceTimeoutError(ServiceError):
     """
 
     phase: str
-    FIELDS = {**ServiceError.FIELDS, "phase": "attempt"}
+    FIELDS: ClassVar[Mapping[str, Any]] = {**ServiceError.FIELDS, "phase": "attempt"}
 
 
 class DeadlineExceededError(ServiceTimeoutError):
     """The call's own deadline passed, in the queue or on the wire."""
 
-    FIELDS = {**ServiceTimeoutError.FIELDS, "phase": "deadline"}
+    FIELDS: ClassVar[Mapping[str, Any]] = {**ServiceTimeoutError.FIELDS, "phase": "deadline"}
 
 
 class ServiceRejectedError(ServiceError):
@@ -185,7 +185,7 @@ class GraphQLError(ServiceRejectedError):
 
     errors: list[Any]
     data: Any
-    FIELDS = {**ServiceRejectedError.FIELDS, "errors": (), "data": None}
+    FIELDS: ClassVar[Mapping[str, Any]] = {**ServiceRejectedError.FIELDS, "errors": (), "data": None}
 
     def __init__(self, message: str = "", fields: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         super().__init__(message, fields, **more)
@@ -203,7 +203,7 @@ class InvalidReplyError(ServiceError):
 class OutcomeUnknownError(ServiceError):
     """The call may have been executed, nobody can tell, and it may not be repeated."""
 
-    FIELDS = {**ServiceError.FIELDS, "delivery": Delivery.MAYBE_SENT}
+    FIELDS: ClassVar[Mapping[str, Any]] = {**ServiceError.FIELDS, "delivery": Delivery.MAYBE_SENT}
 
 
 class CallRejectedError(ServiceError):
@@ -232,7 +232,7 @@ class InvalidCallError(ServiceError, ValueError):
 
     field: str | None
     cure: str | None
-    FIELDS = {**ServiceError.FIELDS, "field": None, "cure": None}
+    FIELDS: ClassVar[Mapping[str, Any]] = {**ServiceError.FIELDS, "field": None, "cure": None}
 
 
 class UnknownServiceError(ServiceError, LookupError):
@@ -245,4 +245,4 @@ class UnknownServiceError(ServiceError, LookupError):
 
     field: str | None
     cure: str | None
-    FIELDS = {**ServiceError.FIELDS, "field": "service", "cure": None}
+    FIELDS: ClassVar[Mapping[str, Any]] = {**ServiceError.FIELDS, "field": "service", "cure": None}

@@ -2,7 +2,7 @@
 
 import re
 from functools import lru_cache
-from typing import Literal, Never, NamedTuple
+from typing import Literal, NamedTuple, Never
 
 from gateway.errors import InvalidCallError
 

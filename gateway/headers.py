@@ -11,12 +11,23 @@ __all__ = ["RESERVED", "check"]
 #: Header → what sets it. A producer that could set one would change the framing of the request, or who seems to ask.
 RESERVED: Mapping[str, str] = {
     **dict.fromkeys(
-        ("host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer", "expect"),
+        (
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "keep-alive",
+            "upgrade",
+            "te",
+            "trailer",
+            "expect",
+        ),
         "the transport sets it",
     ),
     **dict.fromkeys(("proxy-authorization", "proxy-authenticate", "proxy-connection"), "proxies are not the caller's"),
     **dict.fromkeys(
-        ("x-service-auth", "authorization"), "credentials stay in the worker: set `auth` of the service in the catalogue"
+        ("x-service-auth", "authorization"),
+        "credentials stay in the worker: set `auth` of the service in the catalogue",
     ),
     "cookie": "cookies are off: a call carries all it says",
     "accept-encoding": "the transport sets what it can decode",

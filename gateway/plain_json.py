@@ -32,7 +32,9 @@ def _check(value: Any, field: str, depth: int) -> None:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                _refuse(field, "a string that is not valid Unicode (a lone surrogate)", "pass text that UTF-8 can encode")
+                _refuse(
+                    field, "a string that is not valid Unicode (a lone surrogate)", "pass text that UTF-8 can encode"
+                )
         return
     if isinstance(value, float):
         if not isfinite(value):
@@ -50,7 +52,9 @@ def _check(value: Any, field: str, depth: int) -> None:
         for position, item in enumerate(value):
             _check(item, f"{field}[{position}]", depth + 1)
     else:
-        _refuse(field, f"a {type(value).__name__}, which is not JSON", "convert it to text, numbers, lists and dicts first")
+        _refuse(
+            field, f"a {type(value).__name__}, which is not JSON", "convert it to text, numbers, lists and dicts first"
+        )
 
 
 def _refuse(field: str, what: str, cure: str) -> None:

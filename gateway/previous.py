@@ -72,10 +72,8 @@ def _look_up(result: Any, at: str) -> Any:
     value = result
     for step in at.split(".") if at else ():
         try:
-            if isinstance(value, Sequence) and not isinstance(value, str):
-                value = value[int(step)]
-            else:
-                value = value[step]
+            in_list = isinstance(value, Sequence) and not isinstance(value, str)
+            value = value[int(step)] if in_list else value[step]
         except (LookupError, TypeError, ValueError):
             cure = "correct the way, or look at what the step before returns"
             raise InvalidCallError(

@@ -82,6 +82,4 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         """One line without the payload, for logs and Flower."""
         spent = "" if self.timing.total is None else f" in {self.timing.total * 1000:.0f} ms"
         tries = "" if self.attempts == 1 else f" after {self.attempts} attempts"
-        return (
-            f"{self.status}{spent}{tries} · {self.service} {self.operation} · correlation_id={self.correlation_id}"
-        )
+        return f"{self.status}{spent}{tries} · {self.service} {self.operation} · correlation_id={self.correlation_id}"

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gateway.dev.guard import Guard
+
 __all__ = ["Process", "ProcessError", "free_port", "is_listening"]
 
 
@@ -41,6 +43,7 @@ class Process:
         log: file that takes what it writes.
         env: its environment; the parent's by default.
         cwd: its folder.
+        guard: ends it, should the parent be killed.
     """
 
     def __init__(
@@ -51,9 +54,11 @@ class Process:
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.name = name
         self.log = log
+        self._guard = guard
         with log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603 - argv is the caller's, no shell
                 list(argv),
@@ -64,6 +69,8 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if guard is not None:
+            guard.watch(self._popen.pid)
 
     @property
     def pid(self) -> int:
@@ -118,13 +125,19 @@ class Process:
                 self._popen.wait(grace)
             except subprocess.TimeoutExpired:
                 self.kill()
-        return self._popen.wait()
+        return self._ended()
 
     def kill(self) -> None:
         """End it and its children at once."""
         if self._popen.poll() is None:
             os.killpg(self._popen.pid, signal.SIGKILL)
-        self._popen.wait()
+        self._ended()
+
+    def _ended(self) -> int:
+        code = self._popen.wait()
+        if self._guard is not None:
+            self._guard.release(self._popen.pid)
+        return code
 
     def __enter__(self) -> Self:
         return self

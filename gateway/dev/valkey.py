@@ -4,6 +4,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from gateway.dev.guard import Guard
 from gateway.dev.process import Process, free_port
 
 __all__ = ["Valkey", "find_server"]
@@ -35,10 +36,14 @@ class Valkey:
         folder: takes the log and, with `append_only`, the data.
         port: a free one by default.
         append_only: keep the data over a restart.
+        guard: ends it, should the parent be killed.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, append_only: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, port: int | None = None, append_only: bool = False, guard: Guard | None = None
+    ) -> None:
         self.folder = folder
+        self._guard = guard
         self.port = port or free_port()
         self.append_only = append_only
         self.process = self._start()
@@ -50,7 +55,7 @@ class Valkey:
             *("--save", "", "--appendonly", "yes" if self.append_only else "no"),
             *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
         ]
-        process = Process("valkey", argv, log=self.folder / "valkey.log")
+        process = Process("valkey", argv, log=self.folder / "valkey.log", guard=self._guard)
         return process.wait_until(self._answers, timeout=20)
 
     def _answers(self) -> bool:

@@ -1,0 +1,78 @@
+"""The Celery app that producers and workers share: one set of rules for messages and results."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from celery.signals import before_task_publish
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from gateway.codec import TASK
+from gateway.redis_client import ERRORS
+from gateway.routing import FRONT_QUEUE
+from gateway.settings import Settings
+
+__all__ = ["BROKER_ERRORS", "RESULT_EXPIRES_S", "make_app"]
+
+#: What a broker that is away or fails raises.
+BROKER_ERRORS: tuple[type[Exception], ...] = (OperationalError, *ERRORS)
+
+#: How long an outcome can be asked for.
+RESULT_EXPIRES_S = 24 * 3600
+
+#: Bounds of everything that talks to a broker, so that a dead one is noticed.
+_REDIS_OPTIONS = {
+    "socket_connect_timeout": 2.0,
+    "socket_timeout": 10.0,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+    # Far beyond the longest a call may run in a worker: a shorter one runs calls twice.
+    "visibility_timeout": 3600,
+}
+#: Without confirms a message that RabbitMQ could not keep is lost without a word.
+_AMQP_OPTIONS = {"confirm_publish": True}
+
+
+def make_app(settings: Settings, *, queues: Sequence[str] = ()) -> Celery:
+    """A Celery app for the gateway's messages.
+
+    Args:
+        settings: where broker and results are.
+        queues: what a worker of this app listens on.
+    """
+    app = Celery("gateway", broker=settings.broker_url, backend=settings.result_url, set_as_current=False)
+    app.conf.update(
+        # Nothing but JSON: a pickle from the broker would run code.
+        accept_content=["json"],
+        result_accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        task_default_queue=FRONT_QUEUE,
+        task_queues=[Queue(name) for name in queues] or None,
+        # A call is acknowledged after its outcome is stored.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_track_started=False,
+        task_send_sent_event=False,
+        result_expires=RESULT_EXPIRES_S,
+        # Name and arguments stay out of the result.
+        result_extended=False,
+        result_backend_always_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=2.0,
+        broker_transport_options=_AMQP_OPTIONS if settings.broker_is_amqp else _REDIS_OPTIONS,
+        redis_socket_connect_timeout=2.0,
+        redis_socket_timeout=10.0,
+        redis_socket_keepalive=True,
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+    )
+    before_task_publish.connect(_stamp, sender=TASK)
+    return app
+
+
+def _stamp(body: Any = None, **_: object) -> None:
+    """Write down when a message with a relative deadline is enqueued: a chain's later step is, long after it was made."""
+    if isinstance(body, tuple) and len(body) > 1 and isinstance(body[1], dict) and "deadline_s" in body[1]:
+        body[1]["sent_at"] = time.time()

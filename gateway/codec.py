@@ -1,0 +1,107 @@
+"""The one owner of the message contract: envelope ↔ arguments of the Celery task, and its JSON Schema.
+
+Decoding takes whatever is on the broker. It gives an envelope that is valid in every field, or an `InvalidCallError`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Never
+
+import msgspec
+
+from gateway.envelope import VERSION, Envelope
+from gateway.errors import InvalidCallError, ServiceError
+from gateway.plain_json import has_kombu_tag
+from gateway.previous import fill
+
+__all__ = ["TASK", "decode", "encode", "json_schema"]
+
+#: Name of the Celery task.
+TASK = "gateway.call"
+
+
+def encode(envelope: Envelope) -> dict[str, Any]:
+    """The keyword arguments of the task: plain JSON."""
+    wire: dict[str, Any] = msgspec.to_builtins(envelope)
+    if has_kombu_tag(wire["call"]):
+        wire["call_json"] = json.dumps(wire.pop("call"), allow_nan=False)
+    return wire
+
+
+def decode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Envelope:
+    """The envelope of a task's arguments.
+
+    Args:
+        args: empty, or the result of the step before in a chain, a chord or a link.
+        kwargs: the envelope's fields.
+
+    Raises:
+        InvalidCallError: names the field and the cure.
+    """
+    fields = dict(kwargs)
+    _check_version(fields)
+    if "call_json" in fields:
+        if "call" in fields:
+            _refuse("call_json", "the message has a call too", "send one of them")
+        fields["call"] = _parse(fields.pop("call_json"))
+    if "call" not in fields:
+        _refuse("call", "the message has none", "see `gateway schema`")
+    if fields.get("uses_previous") is True:
+        if not args:
+            _refuse("call", "it refers to the result of a step before, and there is none", "run it in a chain or chord")
+        fields["call"] = fill(fields["call"], args[0])
+        # The references are resolved: what is left is a call like any other.
+        fields["uses_previous"] = False
+    try:
+        return msgspec.convert(fields, Envelope)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, ServiceError):
+            raise error.__cause__ from None
+        why, _, place = str(error).partition(" - at ")
+        field = place.strip("`").removeprefix("$").removeprefix(".") or "message"
+        _refuse(field, why[:1].lower() + why[1:], "see `gateway schema`")
+    except (RecursionError, OverflowError) as error:
+        _refuse("message", f"it cannot be read ({type(error).__name__})", "send a flatter call with ordinary numbers")
+
+
+def _check_version(fields: Mapping[str, Any]) -> None:
+    version = fields.get("version")
+    if version is None:
+        _refuse("version", "the message has none", f"send version={VERSION}; see `gateway schema`")
+    if isinstance(version, bool) or version != VERSION:
+        _refuse("version", f"{version!r:.40} is not known here", f"send version={VERSION}, or deploy newer workers")
+
+
+def _parse(text: Any) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (TypeError, ValueError, RecursionError):
+        _refuse("call_json", "it is not JSON text", "send the call as JSON, or as `call`")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse(field: str, why: str, cure: str) -> Never:
+    raise InvalidCallError(f"{field}: {why}; {cure}", field=field, cure=cure)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the task's keyword arguments."""
+    (schema,), definitions = msgspec.json.schema_components([Envelope], ref_template="#/$defs/{name}")
+    name = schema["$ref"].rsplit("/", 1)[1]
+    envelope = definitions.pop(name)
+    envelope["properties"]["call_json"] = {
+        "type": "string",
+        "description": "The call as JSON text, instead of `call`: for objects with the keys __type__ and __value__.",
+    }
+    envelope["required"] = ["version"]
+    envelope["oneOf"] = [{"required": ["call"]}, {"required": ["call_json"]}]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:call-gateway:message:v{VERSION}",
+        "title": f"Keyword arguments of the Celery task {TASK!r}",
+        **envelope,
+        "$defs": definitions,
+    }

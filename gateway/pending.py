@@ -1,0 +1,117 @@
+"""A call that was accepted: where it is, and its outcome once it has one."""
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import OutcomeUnknownError
+from gateway.records import CallState
+from gateway.reply import Reply
+
+if TYPE_CHECKING:
+    from gateway.client import Gateway
+
+__all__ = ["RESULT_MARGIN_S", "PendingCall"]
+
+#: How long after its deadline a call's outcome is still awaited: the worker's last steps and the way back.
+RESULT_MARGIN_S = 5.0
+
+
+class PendingCall:
+    """A handle on an accepted call; `Gateway.submit` and `Gateway.pending` make it.
+
+    Attributes:
+        id: of the call, the Celery task's id. Keep it to ask from another process.
+        deadline_at: Unix time in seconds when nobody waits any more; None if this process does not know it.
+    """
+
+    def __init__(self, gateway: "Gateway", call_id: str, deadline_at: float | None) -> None:
+        self._gateway = gateway
+        self.id = call_id
+        self.deadline_at = deadline_at
+
+    @property
+    def state(self) -> CallState:
+        """Where the call is now. One round trip.
+
+        Raises:
+            GatewayUnavailableError: the result store does not answer.
+        """
+        return self._gateway._state(self.id)
+
+    def result(self, timeout: float | None = None) -> Reply:
+        """Wait for the outcome.
+
+        Args:
+            timeout: seconds to wait at most; by default until the call's deadline and `RESULT_MARGIN_S` more.
+
+        Raises:
+            ServiceError: what the call ended with, see `gateway.errors`.
+            OutcomeUnknownError: no outcome came by its deadline and the margin, or nothing is known of the call.
+            TimeoutError: `timeout` passed first; the call goes on and can be asked again.
+        """
+        wait_s = self._patience(timeout)
+        future = self._gateway._waiter.watch(self.id)
+        try:
+            payload = future.result(wait_s)
+        except concurrent.futures.TimeoutError:
+            raise self._too_late(timeout) from None
+        except concurrent.futures.CancelledError:
+            raise RuntimeError("the gateway was closed while a result was awaited") from None
+        finally:
+            future.cancel()
+        return self._gateway._outcome(payload)
+
+    async def aresult(self, timeout: float | None = None) -> Reply:
+        """`result` without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        wait_s = (
+            self._patience(timeout) if self.deadline_at else await loop.run_in_executor(None, self._patience, timeout)
+        )
+        future = self._gateway._waiter.watch(self.id)
+        try:
+            payload = await asyncio.wait_for(asyncio.wrap_future(future), wait_s)
+        except TimeoutError:
+            raise await loop.run_in_executor(None, self._too_late, timeout) from None
+        finally:
+            future.cancel()
+        return self._gateway._outcome(payload)
+
+    def __await__(self) -> Generator[Any, None, Reply]:
+        return self.aresult().__await__()
+
+    def cancel(self) -> bool:
+        """Cancel the call, wherever it is. It ends as `CallCancelledError`.
+
+        A call that waits will not be sent. One that runs is stopped in its worker; whether the service acted is then
+        told by the error's `delivery`.
+
+        Returns:
+            False if the call has an outcome already.
+
+        Raises:
+            GatewayUnavailableError: the result store or the broker does not answer.
+        """
+        return self._gateway._cancel(self.id)
+
+    def _patience(self, timeout: float | None) -> float:
+        if timeout is not None:
+            return max(0.0, timeout)
+        if self.deadline_at is None:
+            self.deadline_at = self._gateway._deadline_of(self.id)
+        return max(0.0, self.deadline_at - time.time()) + RESULT_MARGIN_S
+
+    def _too_late(self, timeout: float | None) -> Exception:
+        state = self._gateway._state(self.id)
+        if timeout is not None:
+            return TimeoutError(f"call {self.id} has no outcome after {timeout:g} s; it is {state.value}")
+        return OutcomeUnknownError(
+            f"call {self.id} has no outcome {RESULT_MARGIN_S:g} s after its deadline; it is {state.value}."
+            " Does a worker listen on its queue, and can it reach the result store?",
+            call_id=self.id,
+        )
+
+    def __repr__(self) -> str:
+        return f"<PendingCall {self.id}>"

@@ -1,0 +1,52 @@
+"""What is known of a call beside its result: one small Redis hash for each, written at submit and by the worker.
+
+Celery cannot tell a call that waits from an id that never was; this record can.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["BEGIN_SCRIPT", "GRACE_S", "CallState", "key_of", "submitted"]
+
+#: The record outlives the result, so that a late reader learns that the call is over.
+GRACE_S = 3600
+
+
+class CallState(StrEnum):
+    """Where a call is."""
+
+    PENDING = "pending"
+    """Accepted, and not yet started by a worker."""
+
+    RUNNING = "running"
+    """A worker has it."""
+
+    DONE = "done"
+    """It has an outcome, a reply or an error."""
+
+    CANCELLED = "cancelled"
+    """It was cancelled."""
+
+    UNKNOWN = "unknown"
+    """No record of it: a wrong id, a result that has expired, or a message of a producer without this package that no
+    worker has seen yet."""
+
+
+def key_of(call_id: str) -> str:
+    """The record's Redis key."""
+    return f"gateway:call:{call_id}"
+
+
+def submitted(deadline_at: float) -> dict[str, Any]:
+    """The record's fields when a call is accepted."""
+    return {"state": CallState.PENDING.value, "deadline_at": repr(deadline_at)}
+
+
+#: Marks a call as running, unless it was cancelled. KEYS[1] the record; ARGV: the worker, seconds to live.
+#: Returns 1, or 0 for a cancelled call.
+BEGIN_SCRIPT = """
+if redis.call('HGET', KEYS[1], 'state') == 'cancelled' then return 0 end
+redis.call('HSET', KEYS[1], 'state', 'running', 'worker', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""

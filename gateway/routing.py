@@ -1,0 +1,67 @@
+"""Where a call waits and what it is called: pure functions of the call."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.call import Call
+
+__all__ = ["FRONT_QUEUE", "describe", "display_name", "queue_of"]
+
+#: Takes the calls of producers that have no catalogue, and so cannot tell whether a service exists.
+FRONT_QUEUE = "gateway"
+
+_MAX_NAME = 200
+
+
+def queue_of(service: str) -> str:
+    """The queue of one service: a service that is slow holds up no other."""
+    return f"{FRONT_QUEUE}.{service}"
+
+
+def display_name(call: Call) -> str:
+    """What operators see, the same for all calls of an operation: `"user-service GET /users/{user_id}"`."""
+    return f"{call.service} {call.operation}"[:_MAX_NAME]
+
+
+def describe(kwargs: object) -> tuple[str, str]:
+    """Display name and one-line summary of a message's keyword arguments, whoever wrote them. Never raises.
+
+    Neither has anything of the call's payload.
+    """
+    fields: Mapping[Any, Any] = kwargs if isinstance(kwargs, Mapping) else {}
+    call = fields.get("call")
+    name = "gateway.call"
+    if isinstance(call, Mapping):
+        what = _operation(call)
+        name = f"{_line(call.get('service'))} {what}".strip() or name
+    said = [
+        f"{field}={_line(fields[field])}"
+        for field in ("correlation_id", "request_id", "caller", "idempotency_key")
+        if isinstance(fields.get(field), str)
+    ]
+    return name[:_MAX_NAME], " ".join(said)
+
+
+def _operation(call: Mapping[Any, Any]) -> str:
+    match call.get("protocol"):
+        case "rest":
+            return f"{_line(call.get('method'))} {_line(call.get('route'))}".strip()
+        case "grpc":
+            return _line(call.get("method"))
+        case "graphql":
+            from gateway import graphql_document
+
+            try:
+                operation = graphql_document.select(call.get("query"), call.get("operation_name"))
+            except (ValueError, TypeError):
+                return "graphql"
+            return f"{operation.kind} {operation.name}".strip()
+        case _:
+            return ""
+
+
+def _line(value: object) -> str:
+    """Text of an unknown value that is safe to show: one line, printable, short."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(character if character.isprintable() else "?" for character in value[:_MAX_NAME])

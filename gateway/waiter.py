@@ -1,0 +1,176 @@
+"""Waiting for outcomes: one thread and two connections for all the calls of a process.
+
+Celery subscribes to a channel for every message it sends. Here nothing is subscribed at submit: only who waits
+subscribes. An outcome arrives with the notification itself, or by the look-up that follows the subscription, so none
+can fall in between; after a broken connection all of that is done again.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gateway.redis_client import ERRORS, open_async
+
+__all__ = ["Waiter"]
+
+_RECONNECT_S = 0.2
+_MAX_RECONNECT_S = 2.0
+
+OutcomeFuture = concurrent.futures.Future[bytes]
+
+
+class Waiter:
+    """Resolves futures as results arrive.
+
+    Args:
+        url: the Redis that holds the results.
+        key_for: call id → the result's key, which is also the channel of its notification.
+    """
+
+    def __init__(self, url: str, key_for: Callable[[str], str]) -> None:
+        self._url = url
+        self._key_for = key_for
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._waiting: dict[str, list[OutcomeFuture]] = {}
+        self._changed: asyncio.Event | None = None
+
+    def watch(self, call_id: str) -> OutcomeFuture:
+        """A future of the stored result, as bytes. Cancel it to stop waiting."""
+        future: OutcomeFuture = concurrent.futures.Future()
+        key = self._key_for(call_id)
+        loop = self._running_loop()
+        loop.call_soon_threadsafe(self._add, key, future)
+        future.add_done_callback(lambda done: self._forget(loop, key, done))
+        return future
+
+    def close(self) -> None:
+        """Stop waiting; open futures are cancelled."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+            alive = loop is not None and self._pid == os.getpid()
+        if alive and loop is not None and thread is not None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout=5)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            # A forked child has neither the thread nor the right to its parent's sockets.
+            if self._loop is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._waiting = {}
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._loop,), name="gateway-waiter", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        self._changed = asyncio.Event()
+        task = loop.create_task(self._listen())
+        try:
+            loop.run_forever()
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+            for futures in self._waiting.values():
+                for future in futures:
+                    future.cancel()
+            loop.close()
+
+    # Everything below runs on the loop.
+
+    def _add(self, key: str, future: OutcomeFuture) -> None:
+        self._waiting.setdefault(key, []).append(future)
+        assert self._changed is not None  # noqa: S101 - set before the loop runs
+        self._changed.set()
+
+    def _forget(self, loop: asyncio.AbstractEventLoop, key: str, future: OutcomeFuture) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(self._drop, key, future)
+
+    def _drop(self, key: str, future: OutcomeFuture) -> None:
+        futures = self._waiting.get(key)
+        if futures is not None and future in futures:
+            futures.remove(future)
+            if not futures:
+                del self._waiting[key]
+                if self._changed is not None:
+                    self._changed.set()
+
+    def _resolve(self, key: str, payload: bytes) -> None:
+        for future in self._waiting.pop(key, ()):
+            if future.set_running_or_notify_cancel():
+                future.set_result(payload)
+
+    async def _listen(self) -> None:
+        pause = _RECONNECT_S
+        while True:
+            client = open_async(self._url)
+            try:
+                async with client, client.pubsub() as pubsub:
+                    await self._follow(client, pubsub)
+            except ERRORS:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _MAX_RECONNECT_S)
+            else:
+                pause = _RECONNECT_S
+
+    async def _follow(self, client: Any, pubsub: Any) -> None:
+        """Keep the subscriptions equal to what is waited for, until the connection breaks."""
+        assert self._changed is not None  # noqa: S101 - set before the loop runs
+        subscribed: set[str] = set()
+        reader: asyncio.Task[None] | None = None
+        try:
+            while True:
+                wanted = set(self._waiting)
+                # An empty subscription would leave the reader without a connection to read from.
+                if wanted - subscribed:
+                    await pubsub.subscribe(*(wanted - subscribed))
+                if subscribed - wanted and wanted:
+                    await pubsub.unsubscribe(*(subscribed - wanted))
+                    subscribed &= wanted
+                subscribed |= wanted
+                if reader is None and subscribed:
+                    reader = asyncio.ensure_future(self._read(client, pubsub))
+                self._changed.clear()
+                if set(self._waiting) - subscribed:
+                    continue
+                changed = asyncio.ensure_future(self._changed.wait())
+                try:
+                    await asyncio.wait([changed, *([reader] if reader else [])], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+                if reader is not None and reader.done():
+                    reader.result()
+                    raise ConnectionError("the subscription ended")
+        finally:
+            if reader is not None:
+                reader.cancel()
+                with contextlib.suppress(asyncio.CancelledError, *ERRORS):
+                    await reader
+
+    async def _read(self, client: Any, pubsub: Any) -> None:
+        while True:
+            message = await pubsub.get_message(timeout=None)
+            if message is None:
+                continue
+            key = message["channel"].decode()
+            if message["type"] == "message":
+                self._resolve(key, message["data"])
+            elif message["type"] == "subscribe":
+                # From here on a notification cannot be missed; a result from before is looked up.
+                payload = await client.get(key)
+                if payload is not None:
+                    self._resolve(key, payload)

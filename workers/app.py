@@ -1,0 +1,100 @@
+"""The Celery app of the workers, for `gateway worker` and for `celery -A workers.app worker`."""
+
+import logging
+import os
+import socket
+
+from celery import Celery
+from celery.signals import setup_logging, worker_init
+
+from gateway.broker import make_app
+from gateway.catalogue import Catalogue, CatalogueError
+from gateway.routing import FRONT_QUEUE, queue_of
+from gateway.settings import Settings, SettingsError
+from workers.executor import Executor
+from workers.interceptor import InterceptorError
+from workers.secret import SecretError
+from workers.task import CallTask
+
+__all__ = ["app", "create_app"]
+
+#: Calls in flight in one worker process. They wait on the network, so one process holds many.
+CONCURRENCY = 300
+
+#: Where a plain `app.send_task("gateway.call", …)` that names no queue arrives.
+CELERY_QUEUE = "celery"
+
+_log = logging.getLogger("gateway.worker")
+
+
+def create_app(settings: Settings) -> Celery:
+    """The workers' app: listens on the queue of every service of the catalogue.
+
+    Nothing is resolved here, so that Flower, which needs the app alone, starts without addresses and secrets.
+
+    Raises:
+        SettingsError: there is no catalogue.
+        CatalogueError: the catalogue is wrong.
+    """
+    if settings.config is None:
+        raise SettingsError(
+            "GATEWAY_CONFIG is not set, and there is no gateway.toml here; a worker needs its catalogue"
+        )
+    services = Catalogue.load(settings.config).services
+    app = make_app(settings, queues=(FRONT_QUEUE, CELERY_QUEUE, *map(queue_of, services)))
+    app.conf.update(
+        worker_pool="workers.pool:AsyncioPool",
+        worker_consumer="workers.consumer:GatewayConsumer",
+        worker_concurrency=CONCURRENCY,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # A call whose connection to the broker broke is still worth its reply.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
+    app.register_task(CallTask(lambda: _executor(settings)))
+    return app
+
+
+def _executor(settings: Settings) -> Executor:
+    assert settings.config is not None  # noqa: S101 - create_app has refused it
+    return Executor(
+        Catalogue.load(settings.config, os.environ),
+        os.environ,
+        result_url=settings.result_url,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
+
+
+def _app_of_environment() -> Celery:
+    try:
+        settings = Settings.from_env()
+        app = create_app(settings)
+    except (SettingsError, CatalogueError) as error:
+        raise SystemExit(f"gateway: {error}") from None
+
+    def refuse_what_is_wrong(**_: object) -> None:
+        """Before the worker connects: a wrong catalogue or a missing secret ends it with one clear message."""
+        try:
+            _executor(settings)
+        except (CatalogueError, SecretError, InterceptorError) as error:
+            raise SystemExit(f"gateway: {error}") from None
+
+    worker_init.connect(refuse_what_is_wrong, weak=False)
+    setup_logging.connect(_set_up_logging, weak=False)
+    return app
+
+
+def _set_up_logging(loglevel: int | str | None = None, logfile: str | None = None, **_: object) -> None:
+    """One line for each call, from us; Celery's own lines about each task would repeat it."""
+    logging.basicConfig(
+        level=loglevel or logging.INFO,
+        filename=logfile,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    for noisy in ("celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+app = _app_of_environment()

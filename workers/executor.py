@@ -1,0 +1,199 @@
+"""A call's way through the worker, on one screen: decode → catalogue → admission → layers → transport → outcome."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from gateway.call import protocol_of
+from gateway.catalogue import Catalogue
+from gateway.codec import decode
+from gateway.errors import CallCancelledError, Delivery, ServiceError
+from gateway.outcome import Failure
+from gateway.reply import Reply, Timing
+from workers.admission import Admission
+from workers.attempt import Attempt
+from workers.auth import make_scheme
+from workers.connections import Connections
+from workers.deadline import Deadline
+from workers.execution import Execution, Result
+from workers.interceptor import Interception
+from workers.resilience import timeouts
+from workers.resilience.compose import compose
+
+__all__ = ["LAYERS", "Executor"]
+
+_log = logging.getLogger("gateway.calls")
+
+#: The order in which a call is bounded, outermost first. Whatever refuses, repeats or limits a call stands here.
+LAYERS = (timeouts.deadline, timeouts.total, timeouts.attempt)
+
+
+class Executor:
+    """Executes calls on one event loop.
+
+    Args:
+        catalogue: the services, with every variable resolved.
+        environ: where the secrets are.
+        result_url: the Redis that holds results and state.
+        worker: this worker's name.
+
+    Raises:
+        SecretError, InterceptorError: what the catalogue names cannot be had.
+    """
+
+    def __init__(self, catalogue: Catalogue, environ: Mapping[str, str], *, result_url: str, worker: str) -> None:
+        self._catalogue = catalogue
+        self._result_url = result_url
+        self._worker = worker
+        self._schemes = {
+            name: make_scheme(service.auth, environ)
+            for name, service in catalogue.services.items()
+            if service.auth is not None
+        }
+        self._interceptions = {
+            name: Interception(name, service.interceptors) for name, service in catalogue.services.items()
+        }
+        self._run = compose(LAYERS, self._exchange)
+        self._admission: Admission | None = None
+        self._connections: Connections | None = None
+
+    async def start(self) -> None:
+        """Get ready, on the loop that will execute the calls."""
+        self._admission = Admission(self._result_url, self._worker)
+        self._connections = Connections(self._catalogue)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._connections is not None:
+            await self._connections.close()
+        if self._admission is not None:
+            await self._admission.close()
+
+    async def perform(
+        self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]
+    ) -> Reply | ServiceError:
+        """Execute one message. Raises nothing but `asyncio.CancelledError`: an error is returned."""
+        try:
+            execution = self._accept(call_id, args, kwargs)
+        except ServiceError as refused:
+            return _log_end(type(refused)(refused.message, {**refused.fields, "call_id": call_id}))
+        assert self._admission is not None  # noqa: S101 - started before the first call
+        if not await self._admission.begin(call_id):
+            cancelled = Failure(
+                error=CallCancelledError, message="cancelled before it was sent", delivery=Delivery.NOT_SENT
+            )
+            return _log_end(self._error(execution, cancelled))
+        result = await self._run(execution)
+        if isinstance(result, Failure):
+            return _log_end(self._error(execution, result))
+        return _log_end(
+            Reply(
+                data=result.data,
+                status=result.status,
+                headers=result.headers,
+                attempts=execution.attempts,
+                timing=_timing(execution),
+                correlation_id=execution.correlation_id,
+                request_id=execution.attempt_request_id,
+                service=execution.service.name,
+                operation=execution.call.operation,
+                protocol=protocol_of(execution.call),
+                call_id=call_id,
+            )
+        )
+
+    def _accept(self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Execution:
+        envelope = decode(args, kwargs)
+        try:
+            service = self._catalogue.service_for(envelope.call)
+        except ServiceError as unknown:
+            unknown.correlation_id = envelope.correlation_id
+            raise
+        now = time.monotonic()
+        return Execution(
+            call_id=call_id,
+            envelope=envelope,
+            service=service,
+            policy=service.policy_for(envelope.call),
+            deadline=Deadline.of(envelope, wall=time.time(), monotonic=now),
+            correlation_id=envelope.correlation_id or uuid4().hex,
+            request_id=envelope.request_id or uuid4().hex,
+            started=now,
+        )
+
+    async def _exchange(self, execution: Execution) -> Result:
+        """The core that all layers stand around: one attempt on the wire."""
+        assert self._connections is not None  # noqa: S101 - started before the first call
+        attempt = Attempt(
+            call=execution.call,
+            number=execution.attempts,
+            headers=self._headers(execution),
+            timeouts=execution.policy.timeouts,
+            budget_s=execution.budget_s,
+            max_reply_bytes=execution.policy.reply.max_bytes,
+            max_messages=execution.policy.reply.max_messages,
+            wire=execution.wire,
+        )
+        interception = self._interceptions[execution.service.name]
+        if interception:
+            intercepted = await interception.before(attempt)
+            if isinstance(intercepted, Failure):
+                return intercepted
+            attempt = intercepted
+        transport = self._connections.to(execution.service, protocol_of(attempt.call))
+        result = await transport.send(attempt)
+        return await interception.after(attempt, result) if interception else result
+
+    def _headers(self, execution: Execution) -> dict[str, str]:
+        envelope = execution.envelope
+        headers = {
+            "x-correlation-id": execution.correlation_id,
+            "x-request-id": execution.attempt_request_id,
+        }
+        given = {
+            "traceparent": envelope.traceparent,
+            "tracestate": envelope.tracestate,
+            "idempotency-key": envelope.idempotency_key,
+        }
+        headers.update({name: value for name, value in given.items() if value is not None})
+        scheme = self._schemes.get(execution.service.name)
+        if scheme is not None:
+            headers.update(scheme.headers())
+        return headers
+
+    def _error(self, execution: Execution, failure: Failure) -> ServiceError:
+        return failure.to_error(
+            service=execution.service.name,
+            operation=execution.call.operation,
+            attempts=execution.attempts,
+            correlation_id=execution.correlation_id,
+            request_id=execution.attempt_request_id,
+            call_id=execution.call_id,
+        )
+
+
+def _timing(execution: Execution) -> Timing:
+    wire = execution.wire
+    sent_at = execution.envelope.sent_at
+    return Timing(
+        queued=None if sent_at is None else max(0.0, time.time() - (time.monotonic() - execution.started) - sent_at),
+        pool_wait=_between(wire.started, wire.pool_acquired),
+        connect=_between(wire.connect_started, wire.connected),
+        first_byte=_between(wire.sent, wire.first_byte),
+        total=time.monotonic() - execution.started,
+    )
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else max(0.0, end - start)
+
+
+def _log_end(outcome: Reply | ServiceError) -> Reply | ServiceError:
+    """One line for each call, without its payload."""
+    if isinstance(outcome, Reply):
+        _log.info("reply %s call_id=%s request_id=%s", outcome.summary(), outcome.call_id, outcome.request_id)
+    else:
+        _log.info("error %r call_id=%s request_id=%s", outcome, outcome.call_id, outcome.request_id)
+    return outcome

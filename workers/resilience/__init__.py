@@ -1,0 +1,1 @@
+"""The layers around an attempt. They decide; they know neither transports nor Celery."""
