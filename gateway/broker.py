@@ -73,6 +73,6 @@ def make_app(settings: Settings, *, queues: Sequence[str] = ()) -> Celery:
 
 
 def _stamp(body: Any = None, **_: object) -> None:
-    """Write down when a message with a relative deadline is enqueued: a chain's later step is, long after it was made."""
+    """Write down when a message with a relative deadline is enqueued: a chain enqueues its later steps itself."""
     if isinstance(body, tuple) and len(body) > 1 and isinstance(body[1], dict) and "deadline_s" in body[1]:
         body[1]["sent_at"] = time.time()

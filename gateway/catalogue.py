@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.call import Call, protocol_of
+from gateway.catalogue_problem import explain, unknown_key
 from gateway.errors import InvalidCallError, UnknownServiceError
 from gateway.policy import SECTIONS, merge
 from gateway.service import Service, build_service
@@ -24,8 +25,6 @@ __all__ = ["Caller", "Catalogue", "CatalogueError"]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SERVICE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
-_AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
-_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 
 
 class CatalogueError(ValueError):
@@ -99,14 +98,14 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         """Check a catalogue that is parsed already; see `load`."""
         problems: list[str] = []
         known = ("defaults", "services", "callers")
-        problems.extend(_unknown_key("", key, known) for key in document if key not in known)
+        problems.extend(unknown_key("", key, known) for key in document if key not in known)
         defaults = _table(document, "defaults", problems)
-        problems.extend(_unknown_key("defaults", key, SECTIONS) for key in defaults if key not in SECTIONS)
+        problems.extend(unknown_key("defaults", key, SECTIONS) for key in defaults if key not in SECTIONS)
         usable = {section: value for section, value in defaults.items() if section in SECTIONS}
         try:
             merge(usable)
         except (msgspec.ValidationError, TypeError, ValueError, AttributeError) as error:
-            problems.append(_explain("defaults", usable, error))
+            problems.append(explain("defaults", usable, error))
             usable = {}
         services: dict[str, Service] = {}
         written: list[str] = []
@@ -119,7 +118,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
             try:
                 callers[name] = msgspec.convert(table, Caller)
             except msgspec.ValidationError as error:
-                problems.append(_explain(f"callers.{name}", table, error))
+                problems.append(explain(f"callers.{name}", table, error))
         if problems:
             raise CatalogueError(path, problems)
         return cls(path=path, services=services, callers=callers, written_urls=written)
@@ -203,7 +202,7 @@ def _service(
     try:
         service = build_service(name, table, defaults, SECTIONS)
     except (msgspec.ValidationError, TypeError, ValueError) as error:
-        problems.append(_explain(key, table, error))
+        problems.append(explain(key, table, error))
         return None
     found = list(_service_problems(key, service, resolved=environ is not None))
     problems.extend(found)
@@ -267,62 +266,3 @@ def _resolve(value: Any, environ: Mapping[str, str], missing: list[str], key: st
         return found
 
     return _VARIABLE.sub(variable, value)
-
-
-def _unknown_key(place: str, key: str, known: tuple[str, ...]) -> str:
-    near = get_close_matches(key, known, n=1)
-    cure = f"did you mean {near[0]!r}?" if near else f"it can have {', '.join(known)}"
-    return f"{place}.{key}: is not a key; {cure}".removeprefix(".")
-
-
-def _explain(place: str, table: Any, error: Exception) -> str:
-    """One line for a value that does not fit: key, value, why, and the cure where it is not the why itself."""
-    text = str(error)
-    at = _AT.search(text)
-    why = _AT.sub("", text)
-    inner = at["place"] if at else ""
-    key = f"{place}.{inner}".rstrip(".")
-    unknown = _UNKNOWN.search(why)
-    if unknown:
-        from gateway.service import Service as _Service
-
-        section = inner.split(".")[-1] if inner else ""
-        known = (
-            _known_keys(section)
-            or tuple(
-                name for name in _Service.__struct_fields__ if name not in ("name", "policy", "operation_policies")
-            )
-            + SECTIONS
-        )
-        return _unknown_key(key, unknown["name"], known)
-    value = _dig(table, inner)
-    shown = "" if value is None or "secret" in key or "key" in key.split(".")[-1:] else f" = {value!r}"
-    return f"{key}{shown}: {why[:1].lower() + why[1:]}; correct it"
-
-
-def _known_keys(section: str) -> tuple[str, ...]:
-    from gateway import policy, service
-
-    tables: dict[str, type[msgspec.Struct]] = {
-        "timeouts": policy.Timeouts,
-        "retry": policy.Retry,
-        "breaker": policy.Breaker,
-        "limit": policy.Limit,
-        "connections": policy.Connections,
-        "reply": policy.ReplyBounds,
-        "rest": service.RestEndpoint,
-        "graphql": service.GraphQLEndpoint,
-        "grpc": service.GrpcEndpoint,
-        "auth": service.AuthScheme,
-        "interceptors": service.Interceptors,
-    }
-    table = tables.get(section)
-    return () if table is None else tuple(table.__struct_fields__)
-
-
-def _dig(table: Any, place: str) -> Any:
-    for step in place.split(".") if place else ():
-        if not isinstance(table, dict) or step not in table:
-            return None
-        table = table[step]
-    return table

@@ -15,6 +15,7 @@ from typing import Self
 
 from celery import Celery
 
+from gateway.dev.flower import Flower
 from gateway.dev.guard import Guard
 from gateway.dev.interrupts import Interrupts
 from gateway.dev.process import Process, ProcessError
@@ -56,10 +57,10 @@ class Stack:
 
     Attributes:
         folder: takes logs and data.
+        kept: whether the folder is still there after a failure.
         environ: what producers need, and what the worker was started with.
         processes: by the order of their start.
-        flower_url: Flower's address; None without it.
-        flower_login: user and password of Flower, new for each run, as `user:password`.
+        flower: with a login that is new for each run.
     """
 
     def __init__(self, *, interrupts: Interrupts | None = None, concurrency: int = 300) -> None:
@@ -69,10 +70,10 @@ class Stack:
         self._guard: Guard | None = None
         self._closed_port: socket.socket | None = None
         self.folder = Path()
+        self.kept = False
         self.environ: dict[str, str] = {}
         self.processes: list[Process] = []
-        self.flower_url = ""
-        self.flower_login = f"gateway:{secrets.token_urlsafe(12)}"
+        self.flower = Flower("", f"gateway:{secrets.token_urlsafe(12)}")
 
     def start(self) -> Self:
         """Start all and wait until they answer.
@@ -121,7 +122,8 @@ class Stack:
         worker.wait_until(self._worker_answers, timeout=_START_S)
         flower.wait_until(lambda: _FLOWER_ADDRESS.search(flower.output()) is not None, timeout=_START_S)
         found = _FLOWER_ADDRESS.search(flower.output())
-        self.flower_url = found[1] if found else ""
+        self.flower.url = found[1] if found else ""
+        flower.wait_until(self.flower.follows_a_worker, timeout=_START_S)
 
     def _spawn(self, name: str, *argv: str) -> Process:
         with self._hold():
@@ -141,7 +143,7 @@ class Stack:
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith(("GATEWAY_", "CELERY_", "FLOWER_"))
         }
-        own = {"FLOWER_BASIC_AUTH": self.flower_login} if name == "flower" else {}
+        own = {"FLOWER_BASIC_AUTH": self.flower.login} if name == "flower" else {}
         return {**inherited, **self.environ, **own, "PYTHONUNBUFFERED": "1"}
 
     def _closed_url(self) -> str:
@@ -190,6 +192,7 @@ class Stack:
             self._closed_port.close()
         if self._guard is not None:
             if keep:
+                self.kept = True
                 self._guard.release(self.folder)
             # It also ends what was started and interrupted before it got into the list, and removes the folder.
             self._guard.close()

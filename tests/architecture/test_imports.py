@@ -1,0 +1,15 @@
+"""A producer's import stays light."""
+
+import json
+import subprocess
+import sys
+
+
+def test_importing_the_gateway_loads_no_http_client_and_no_grpc() -> None:
+    script = "import json, sys, gateway; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    )
+    heavy = ("httpx", "grpc", "aiohttp", "google", "starlette", "tornado", "workers")
+    assert "gateway.client" in loaded
+    assert [name for name in loaded if name.split(".")[0] in heavy] == []

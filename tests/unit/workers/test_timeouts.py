@@ -1,0 +1,119 @@
+"""The bounds in time, on a real loop with short bounds; what they say is decided by marks, not by the clock."""
+
+import asyncio
+
+import pytest
+
+from gateway import RestCall
+from gateway.envelope import Envelope
+from gateway.errors import DeadlineExceededError, Delivery, ServiceTimeoutError
+from gateway.outcome import Failure
+from gateway.policy import Policy, Timeouts
+from gateway.service import RestEndpoint, Service
+from workers.attempt import Answer
+from workers.deadline import Deadline
+from workers.execution import Execution, Result
+from workers.executor import LAYERS
+from workers.resilience.compose import compose
+
+OK = Answer(status=200, headers={}, data=None)
+
+
+def execution(*, left: float = 60.0, total: float = 60.0, attempt: float = 60.0) -> Execution:
+    policy = Policy(timeouts=Timeouts(total=total, attempt=min(total, attempt)))
+    service = Service(name="users", policy=policy, rest=RestEndpoint(url="http://users"))
+    return Execution(
+        call_id="c",
+        envelope=Envelope(version=1, call=RestCall("users", "GET", "/")),
+        service=service,
+        policy=policy,
+        deadline=Deadline(asyncio.get_running_loop().time() + left),
+        correlation_id="order-42",
+        request_id="r",
+        started=asyncio.get_running_loop().time(),
+    )
+
+
+async def hang(_: Execution) -> Result:
+    await asyncio.Event().wait()
+    return OK
+
+
+async def hang_after_sending(execution: Execution) -> Result:
+    execution.wire.sent = 1.0
+    return await hang(execution)
+
+
+async def test_a_call_whose_deadline_passed_in_the_queue_is_never_sent() -> None:
+    async def core(_: Execution) -> Result:
+        raise AssertionError("it was sent")
+
+    call = execution(left=-1.0)
+    result = await compose(LAYERS, core)(call)
+    assert isinstance(result, Failure)
+    assert (result.error, result.delivery, call.attempts) == (DeadlineExceededError, Delivery.NOT_SENT, 0)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "error", "phase"),
+    [
+        ({"attempt": 0.05}, ServiceTimeoutError, "attempt"),
+        ({"left": 0.05}, DeadlineExceededError, "deadline"),
+    ],
+)
+@pytest.mark.parametrize(("core", "delivery"), [(hang, Delivery.NOT_SENT), (hang_after_sending, Delivery.MAYBE_SENT)])
+async def test_a_hanging_attempt_ends_and_says_whether_it_was_sent(
+    bounds: dict[str, float], error: type[Exception], phase: str, core: object, delivery: Delivery
+) -> None:
+    call = execution(**bounds)
+    async with asyncio.timeout(5):
+        result = await compose(LAYERS, core)(call)  # type: ignore[arg-type]
+    assert isinstance(result, Failure)
+    assert (result.error, result.extra["phase"], result.delivery) == (error, phase, delivery)
+    assert call.attempts == 1
+
+
+async def test_an_attempt_gets_what_the_deadline_leaves() -> None:
+    seen: list[float] = []
+
+    async def core(execution: Execution) -> Result:
+        seen.append(execution.budget_s)
+        return OK
+
+    assert await compose(LAYERS, core)(execution(left=2.0, attempt=30.0)) is OK
+    assert await compose(LAYERS, core)(execution(left=50.0, attempt=3.0)) is OK
+    assert 1.0 < seen[0] <= 2.0
+    assert seen[1] == 3.0
+
+
+async def test_a_timeout_of_the_core_itself_is_not_taken_for_ours() -> None:
+    async def core(_: Execution) -> Result:
+        raise TimeoutError("not ours")
+
+    with pytest.raises(TimeoutError, match="not ours"):
+        await compose(LAYERS, core)(execution())
+
+
+async def test_cancelling_passes_through() -> None:
+    task = asyncio.ensure_future(compose(LAYERS, hang)(execution()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({"deadline_at": 1010.0}, 10.0),
+        ({"deadline_at": 990.0}, -10.0),
+        ({"deadline_s": 5.0}, 5.0),
+        ({"deadline_s": 5.0, "sent_at": 998.0}, 3.0),
+        ({"deadline_s": 5.0, "sent_at": 2000.0}, 5.0),
+        ({}, 30.0),
+        ({"deadline_at": 1e12}, 24 * 3600.0),
+    ],
+)
+def test_the_deadline_is_absolute_on_the_wire_and_monotonic_inside(fields: dict[str, float], left: float) -> None:
+    envelope = Envelope(version=1, call=RestCall("users", "GET", "/"), **fields)  # type: ignore[arg-type]
+    assert Deadline.of(envelope, wall=1000.0, monotonic=50.0).left(50.0) == pytest.approx(left)
