@@ -6,17 +6,22 @@
     pending = gateway.submit(RestCall("user-service", "GET", "/users/{user_id}", path={"user_id": "123"}))
     reply = pending.result(timeout=15)
 
-Importing this package loads no HTTP client and no gRPC: those run in the workers.
+No HTTP client and no gRPC is loaded here: those run in the workers. The names below are loaded on first use, so that a
+service that only takes `gateway.server` for its own door loads no Celery either.
 """
 
-from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
-from gateway.catalogue import Catalogue, CatalogueError
-from gateway.client import Gateway
-from gateway.pending import PendingCall
-from gateway.previous import previous
-from gateway.records import CallState
-from gateway.reply import Reply, Timing
-from gateway.settings import Settings, SettingsError
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
+    from gateway.catalogue import Catalogue, CatalogueError
+    from gateway.client import Gateway
+    from gateway.pending import PendingCall
+    from gateway.reference import previous
+    from gateway.records import CallState
+    from gateway.reply import Reply, Timing
+    from gateway.settings import Settings, SettingsError
 
 __all__ = [
     "Call",
@@ -34,3 +39,33 @@ __all__ = [
     "Timing",
     "previous",
 ]
+
+_PLACES = {
+    "Call": "call",
+    "CallState": "records",
+    "Catalogue": "catalogue",
+    "CatalogueError": "catalogue",
+    "Gateway": "client",
+    "GraphQLCall": "call",
+    "GrpcCall": "call",
+    "PendingCall": "pending",
+    "Reply": "reply",
+    "RestCall": "call",
+    "Settings": "settings",
+    "SettingsError": "settings",
+    "Timing": "reply",
+    "previous": "reference",
+}
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"gateway.{place}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from gateway import graphql_document, headers
 from gateway.errors import InvalidCallError
 from gateway.plain_json import check_plain_json
-from gateway.previous import Previous
+from gateway.reference import Previous
 
 __all__ = ["Call", "GraphQLCall", "GrpcCall", "Protocol", "RestCall", "Scalar"]
 

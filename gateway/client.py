@@ -3,39 +3,29 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from celery import Celery, Signature
 
-from gateway.broker import BROKER_ERRORS, RESULT_EXPIRES_S, make_app
+from gateway.broker import BROKER_ERRORS, make_app
 from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
 from gateway.catalogue import Catalogue
 from gateway.codec import TASK, encode
 from gateway.envelope import DEFAULT_DEADLINE_S, VERSION, Envelope, check_deadline, check_id
-from gateway.errors import CallCancelledError, Delivery, GatewayUnavailableError, InvalidCallError, OutcomeUnknownError
+from gateway.errors import GatewayUnavailableError, InvalidCallError
 from gateway.pending import PendingCall
-from gateway.previous import uses_previous
-from gateway.records import GRACE_S, CallState, key_of, submitted
-from gateway.redis_client import ERRORS, open_sync
-from gateway.reply import Reply
+from gateway.reference import uses_previous
+from gateway.publisher import Message, Publisher
+from gateway.results import Results
 from gateway.routing import FRONT_QUEUE, describe, display_name, queue_of
 from gateway.settings import Settings
 from gateway.waiter import Waiter
 
 __all__ = ["Gateway"]
-
-
-class _Message(NamedTuple):
-    """A checked call, ready to be enqueued."""
-
-    call_id: str
-    kwargs: dict[str, Any]
-    options: dict[str, Any]
-    deadline_at: float
 
 
 class Gateway:
@@ -51,7 +41,9 @@ class Gateway:
         self.settings = settings
         self.catalogue = catalogue
         self.celery: Celery = make_app(settings)
-        self._waiter = Waiter(settings.result_url, self._result_key)
+        self._publisher = Publisher(self.celery)
+        self._results = Results(self.celery, settings.result_url)
+        self._waiter = Waiter(settings.result_url, self._results.key)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -131,8 +123,10 @@ class Gateway:
             for call in calls
         ]
         if messages:
-            self._enqueue(messages)
-        return [PendingCall(self, message.call_id, message.deadline_at) for message in messages]
+            # The record first: a call that is enqueued can be asked for.
+            self._results.record(messages)
+            self._publisher.send(messages)
+        return [self._handle(message.call_id, message.deadline_at) for message in messages]
 
     async def asubmit(self, call: Call, **options: Any) -> PendingCall:
         """`submit` without blocking the event loop, for the same arguments."""
@@ -177,14 +171,14 @@ class Gateway:
     def pending(self, call_id: str) -> PendingCall:
         """A handle on a call that was submitted elsewhere or earlier, by its id. No round trip."""
         check_id("call_id", call_id)
-        return PendingCall(self, call_id, None)
+        return self._handle(call_id, None)
 
     def close(self) -> None:
         """Give back connections and threads. Handles of this gateway can wait no longer."""
         self._waiter.close()
         if "_threads" in self.__dict__:
             self._threads.shutdown(wait=False)
-        self._redis.close()
+        self._results.close()
         self.celery.close()
 
     def __enter__(self) -> Self:
@@ -200,12 +194,21 @@ class Gateway:
         return f"<Gateway {services} {self.settings!r}>"
 
     @cached_property
-    def _redis(self) -> Any:
-        return open_sync(self.settings.result_url)
-
-    @cached_property
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(max_workers=4, thread_name_prefix="gateway-submit")
+
+    def _handle(self, call_id: str, deadline_at: float | None) -> PendingCall:
+        return PendingCall(call_id, deadline_at, results=self._results, waiter=self._waiter, revoke=self._revoke)
+
+    def _revoke(self, call_id: str) -> None:
+        """Tell the worker that runs the call, if there is one."""
+        try:
+            self.celery.control.revoke(call_id, terminate=True)
+        except BROKER_ERRORS as error:
+            raise GatewayUnavailableError(
+                f"the broker does not answer ({type(error).__name__}: {error}); is it running and reachable?",
+                call_id=call_id,
+            ) from error
 
     def _check(self, call: object) -> None:
         if not isinstance(call, RestCall | GrpcCall | GraphQLCall):
@@ -223,7 +226,7 @@ class Gateway:
         idempotency_key: str | None,
         request_id: str | None,
         traceparent: str | None,
-    ) -> _Message:
+    ) -> Message:
         check_deadline("deadline", deadline)
         self._check(call)
         if uses_previous(call):
@@ -244,7 +247,7 @@ class Gateway:
             traceparent=traceparent,
         )
         kwargs = encode(envelope)
-        return _Message(str(uuid.uuid4()), kwargs, self._options(call, kwargs, envelope), now + deadline)
+        return Message(str(uuid.uuid4()), kwargs, self._options(call, kwargs, envelope), now + deadline)
 
     def _options(self, call: Call, kwargs: dict[str, Any], envelope: Envelope) -> dict[str, Any]:
         """How Celery sends it: queue, what operators see, and the ids as headers of the message."""
@@ -262,121 +265,6 @@ class Gateway:
             "headers": {name: value for name, value in headers.items() if value is not None},
         }
 
-    def _enqueue(self, messages: Sequence[_Message]) -> None:
-        amqp: Any = self.celery.amqp
-        producers: Any = self.celery.producer_pool
-        self._record(messages)
-        started = False
-        try:
-            with producers.acquire(block=True) as producer:
-                producer.connection.ensure_connection(max_retries=1, timeout=5)
-                started = True
-                with producer.batch():
-                    for message in messages:
-                        task = amqp.create_task_message(
-                            message.call_id,
-                            TASK,
-                            kwargs=message.kwargs,
-                            shadow=message.options["shadow"],
-                            argsrepr=message.options["argsrepr"],
-                            kwargsrepr=message.options["kwargsrepr"],
-                        )
-                        amqp.send_task_message(
-                            producer, TASK, task, queue=message.options["queue"], headers=message.options["headers"]
-                        )
-        except BROKER_ERRORS as error:
-            delivery = Delivery.MAYBE_SENT if started else Delivery.NOT_SENT
-            raise GatewayUnavailableError(
-                f"the broker does not answer ({type(error).__name__}: {error}); is it running and reachable?",
-                delivery=delivery,
-                call_id=messages[0].call_id,
-            ) from error
-
-    def _record(self, messages: Sequence[_Message]) -> None:
-        try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for message in messages:
-                    key = key_of(message.call_id)
-                    pipe.hset(key, mapping=submitted(message.deadline_at))
-                    pipe.expireat(key, int(message.deadline_at) + RESULT_EXPIRES_S + GRACE_S)
-                pipe.execute()
-        except ERRORS as error:
-            raise _store_is_away(error, messages[0].call_id) from error
-
-    # For PendingCall.
-
-    def _result_key(self, call_id: str) -> str:
-        backend: Any = self.celery.backend
-        key = backend.get_key_for_task(call_id)
-        return key.decode() if isinstance(key, bytes) else key
-
-    def _read(self, call_id: str) -> tuple[bytes | None, dict[bytes, bytes]]:
-        """The stored result and the record, in one round trip."""
-        try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                pipe.get(self._result_key(call_id))
-                pipe.hgetall(key_of(call_id))
-                payload, record = pipe.execute()
-        except ERRORS as error:
-            raise _store_is_away(error, call_id) from error
-        return payload, record
-
-    def _state(self, call_id: str) -> CallState:
-        payload, record = self._read(call_id)
-        if payload is not None:
-            revoked = self.celery.backend.decode(payload).get("status") == "REVOKED"
-            return CallState.CANCELLED if revoked else CallState.DONE
-        try:
-            return CallState(record.get(b"state", b"unknown").decode())
-        except ValueError:  # a newer version's state
-            return CallState.UNKNOWN
-
-    def _deadline_of(self, call_id: str) -> float:
-        payload, record = self._read(call_id)
-        if payload is not None:
-            return time.time()
-        if b"deadline_at" not in record:
-            raise OutcomeUnknownError(
-                f"nothing is known of call {call_id}: the id is wrong, its result has expired, or no worker has seen it"
-                " yet; pass a timeout to wait nevertheless",
-                call_id=call_id,
-            )
-        return float(record[b"deadline_at"])
-
-    def _cancel(self, call_id: str) -> bool:
-        payload, _ = self._read(call_id)
-        if payload is not None:
-            return False
-        try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                pipe.hset(key_of(call_id), "state", CallState.CANCELLED.value)
-                pipe.expire(key_of(call_id), RESULT_EXPIRES_S + GRACE_S)
-                pipe.execute()
-            # The record stops a call that waits; a worker that runs it is told directly.
-            self.celery.control.revoke(call_id, terminate=True)
-        except BROKER_ERRORS as error:
-            raise _store_is_away(error, call_id) from error
-        return True
-
-    def _outcome(self, payload: bytes) -> Reply:
-        backend = self.celery.backend
-        meta = backend.meta_from_decoded(backend.decode(payload))
-        result = meta["result"]
-        if meta["status"] == "SUCCESS":
-            return Reply.from_wire(result)
-        if meta["status"] == "REVOKED":
-            raise CallCancelledError(
-                "the call was cancelled", delivery=Delivery.MAYBE_SENT, call_id=meta.get("task_id")
-            )
-        raise result
-
 
 def _new_id() -> str:
     return uuid.uuid4().hex
-
-
-def _store_is_away(error: Exception, call_id: str) -> GatewayUnavailableError:
-    return GatewayUnavailableError(
-        f"the result store does not answer ({type(error).__name__}: {error}); is it running and reachable?",
-        call_id=call_id,
-    )

@@ -12,7 +12,7 @@ import msgspec
 from gateway.envelope import VERSION, Envelope
 from gateway.errors import InvalidCallError, ServiceError
 from gateway.plain_json import has_kombu_tag
-from gateway.previous import fill
+from gateway.reference import fill
 
 __all__ = ["TASK", "decode", "encode", "json_schema"]
 

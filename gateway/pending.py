@@ -3,15 +3,14 @@
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import Any
 
 from gateway.errors import OutcomeUnknownError
 from gateway.records import CallState
 from gateway.reply import Reply
-
-if TYPE_CHECKING:
-    from gateway.client import Gateway
+from gateway.results import Results
+from gateway.waiter import Waiter
 
 __all__ = ["RESULT_MARGIN_S", "PendingCall"]
 
@@ -27,10 +26,20 @@ class PendingCall:
         deadline_at: Unix time in seconds when nobody waits any more; None if this process does not know it.
     """
 
-    def __init__(self, gateway: "Gateway", call_id: str, deadline_at: float | None) -> None:
-        self._gateway = gateway
+    def __init__(
+        self,
+        call_id: str,
+        deadline_at: float | None,
+        *,
+        results: Results,
+        waiter: Waiter,
+        revoke: Callable[[str], None],
+    ) -> None:
         self.id = call_id
         self.deadline_at = deadline_at
+        self._results = results
+        self._waiter = waiter
+        self._revoke = revoke
 
     @property
     def state(self) -> CallState:
@@ -39,7 +48,7 @@ class PendingCall:
         Raises:
             GatewayUnavailableError: the result store does not answer.
         """
-        return self._gateway._state(self.id)
+        return self._results.state(self.id)
 
     def result(self, timeout: float | None = None) -> Reply:
         """Wait for the outcome.
@@ -53,7 +62,7 @@ class PendingCall:
             TimeoutError: `timeout` passed first; the call goes on and can be asked again.
         """
         wait_s = self._patience(timeout)
-        future = self._gateway._waiter.watch(self.id)
+        future = self._waiter.watch(self.id)
         try:
             payload = future.result(wait_s)
         except concurrent.futures.TimeoutError:
@@ -62,7 +71,7 @@ class PendingCall:
             raise RuntimeError("the gateway was closed while a result was awaited") from None
         finally:
             future.cancel()
-        return self._gateway._outcome(payload)
+        return self._results.outcome(payload)
 
     async def aresult(self, timeout: float | None = None) -> Reply:
         """`result` without blocking the event loop."""
@@ -70,14 +79,14 @@ class PendingCall:
         wait_s = (
             self._patience(timeout) if self.deadline_at else await loop.run_in_executor(None, self._patience, timeout)
         )
-        future = self._gateway._waiter.watch(self.id)
+        future = self._waiter.watch(self.id)
         try:
             payload = await asyncio.wait_for(asyncio.wrap_future(future), wait_s)
         except TimeoutError:
             raise await loop.run_in_executor(None, self._too_late, timeout) from None
         finally:
             future.cancel()
-        return self._gateway._outcome(payload)
+        return self._results.outcome(payload)
 
     def __await__(self) -> Generator[Any, None, Reply]:
         return self.aresult().__await__()
@@ -94,17 +103,21 @@ class PendingCall:
         Raises:
             GatewayUnavailableError: the result store or the broker does not answer.
         """
-        return self._gateway._cancel(self.id)
+        # The record stops a call that waits; a worker that runs it is told directly.
+        if not self._results.mark_cancelled(self.id):
+            return False
+        self._revoke(self.id)
+        return True
 
     def _patience(self, timeout: float | None) -> float:
         if timeout is not None:
             return max(0.0, timeout)
         if self.deadline_at is None:
-            self.deadline_at = self._gateway._deadline_of(self.id)
+            self.deadline_at = self._results.deadline_of(self.id)
         return max(0.0, self.deadline_at - time.time()) + RESULT_MARGIN_S
 
     def _too_late(self, timeout: float | None) -> Exception:
-        state = self._gateway._state(self.id)
+        state = self._results.state(self.id)
         if timeout is not None:
             return TimeoutError(f"call {self.id} has no outcome after {timeout:g} s; it is {state.value}")
         return OutcomeUnknownError(

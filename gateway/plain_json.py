@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from gateway.errors import InvalidCallError
-from gateway.previous import Previous
+from gateway.reference import Previous
 
 __all__ = ["MAX_DEPTH", "check_plain_json", "has_kombu_tag"]
 

@@ -17,7 +17,7 @@ from gateway.errors import (
     ServiceError,
     UnknownServiceError,
 )
-from gateway.previous import previous
+from gateway.reference import previous
 from gateway.reply import Reply
 
 __all__ = ["BURST", "BURST_BOUND_S", "ENQUEUED", "STEPS", "Demo"]

@@ -36,7 +36,10 @@ class Flower:
             return text.decode()
 
     def follows_a_worker(self) -> bool:
-        """Whether an event of a worker has arrived. It listens before that, and what comes in between it never shows."""
+        """Whether an event of a worker has arrived.
+
+        It serves pages before that; what workers do in between it never shows.
+        """
         try:
             return "flower_worker_online{" in self.page("/metrics")
         except OSError:

@@ -1,0 +1,1 @@
+"""Programs that use the gateway, and services that it calls."""
