@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gateway.catalogue import Catalogue, CatalogueError
     from gateway.client import Gateway
     from gateway.pending import PendingCall
-    from gateway.reference import previous
     from gateway.records import CallState
+    from gateway.reference import previous
     from gateway.reply import Reply, Timing
     from gateway.settings import Settings, SettingsError
 

@@ -18,8 +18,8 @@ from gateway.codec import TASK, encode
 from gateway.envelope import DEFAULT_DEADLINE_S, VERSION, Envelope, check_deadline, check_id
 from gateway.errors import GatewayUnavailableError, InvalidCallError
 from gateway.pending import PendingCall
-from gateway.reference import uses_previous
 from gateway.publisher import Message, Publisher
+from gateway.reference import uses_previous
 from gateway.results import Results
 from gateway.routing import FRONT_QUEUE, describe, display_name, queue_of
 from gateway.settings import Settings

@@ -8,6 +8,7 @@ can fall in between; after a broken connection all of that is done again.
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -17,8 +18,12 @@ from gateway.redis_client import ERRORS, open_async
 
 __all__ = ["Waiter"]
 
+_log = logging.getLogger("gateway.waiter")
+
 _RECONNECT_S = 0.2
 _MAX_RECONNECT_S = 2.0
+#: A channel that is always subscribed to: without any, there would be no connection to read from.
+_ANCHOR = "gateway:waiter"
 
 OutcomeFuture = concurrent.futures.Future[bytes]
 
@@ -39,7 +44,8 @@ class Waiter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._waiting: dict[str, list[OutcomeFuture]] = {}
-        self._changed: asyncio.Event | None = None
+        self._fresh: set[str] = set()
+        self._changed = asyncio.Event()
 
     def watch(self, call_id: str) -> OutcomeFuture:
         """A future of the stored result, as bytes. Cancel it to stop waiting."""
@@ -66,7 +72,7 @@ class Waiter:
             # A forked child has neither the thread nor the right to its parent's sockets.
             if self._loop is None or self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._waiting = {}
+                self._waiting, self._fresh, self._changed = {}, set(), asyncio.Event()
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
                     target=self._run, args=(self._loop,), name="gateway-waiter", daemon=True
@@ -76,7 +82,6 @@ class Waiter:
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
-        self._changed = asyncio.Event()
         task = loop.create_task(self._listen())
         try:
             loop.run_forever()
@@ -84,6 +89,7 @@ class Waiter:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 loop.run_until_complete(task)
+            loop.run_until_complete(loop.shutdown_asyncgens())
             for futures in self._waiting.values():
                 for future in futures:
                     future.cancel()
@@ -93,7 +99,7 @@ class Waiter:
 
     def _add(self, key: str, future: OutcomeFuture) -> None:
         self._waiting.setdefault(key, []).append(future)
-        assert self._changed is not None  # noqa: S101 - set before the loop runs
+        self._fresh.add(key)
         self._changed.set()
 
     def _forget(self, loop: asyncio.AbstractEventLoop, key: str, future: OutcomeFuture) -> None:
@@ -106,62 +112,67 @@ class Waiter:
             futures.remove(future)
             if not futures:
                 del self._waiting[key]
-                if self._changed is not None:
-                    self._changed.set()
+                self._changed.set()
 
     def _resolve(self, key: str, payload: bytes) -> None:
-        for future in self._waiting.pop(key, ()):
+        futures = self._waiting.pop(key, None)
+        if futures is None:
+            return
+        self._changed.set()
+        for future in futures:
             if future.set_running_or_notify_cancel():
                 future.set_result(payload)
 
     async def _listen(self) -> None:
+        """Follow, and begin again after a broken connection."""
         pause = _RECONNECT_S
         while True:
-            client = open_async(self._url)
+            self._changed.clear()
+            if not self._waiting:
+                await self._changed.wait()
             try:
-                async with client, client.pubsub() as pubsub:
+                async with open_async(self._url) as client, client.pubsub() as pubsub:
+                    await pubsub.subscribe(_ANCHOR)
+                    pause = _RECONNECT_S
                     await self._follow(client, pubsub)
-            except ERRORS:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _MAX_RECONNECT_S)
-            else:
-                pause = _RECONNECT_S
+            except* ERRORS as broken:
+                _log.debug("waiting for results goes on after %s", broken.exceptions[0])
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _MAX_RECONNECT_S)
 
     async def _follow(self, client: Any, pubsub: Any) -> None:
         """Keep the subscriptions equal to what is waited for, until the connection breaks."""
-        assert self._changed is not None  # noqa: S101 - set before the loop runs
+        confirmed: set[str] = set()
         subscribed: set[str] = set()
-        reader: asyncio.Task[None] | None = None
-        try:
+        self._fresh = set(self._waiting)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read(pubsub, confirmed))
             while True:
                 wanted = set(self._waiting)
-                # An empty subscription would leave the reader without a connection to read from.
-                if wanted - subscribed:
-                    await pubsub.subscribe(*(wanted - subscribed))
-                if subscribed - wanted and wanted:
-                    await pubsub.unsubscribe(*(subscribed - wanted))
-                    subscribed &= wanted
-                subscribed |= wanted
-                if reader is None and subscribed:
-                    reader = asyncio.ensure_future(self._read(client, pubsub))
+                # Somebody waits for what is subscribed already: its notification may be long gone.
+                confirmed |= self._fresh & subscribed
+                self._fresh.clear()
+                for change, keys in (
+                    (pubsub.unsubscribe, subscribed - wanted),
+                    (pubsub.subscribe, wanted - subscribed),
+                ):
+                    if keys:
+                        await change(*keys)
+                subscribed = wanted
+                await self._look_up(client, confirmed)
+                await self._changed.wait()
                 self._changed.clear()
-                if set(self._waiting) - subscribed:
-                    continue
-                changed = asyncio.ensure_future(self._changed.wait())
-                try:
-                    await asyncio.wait([changed, *([reader] if reader else [])], return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
-                if reader is not None and reader.done():
-                    reader.result()
-                    raise ConnectionError("the subscription ended")
-        finally:
-            if reader is not None:
-                reader.cancel()
-                with contextlib.suppress(asyncio.CancelledError, *ERRORS):
-                    await reader
 
-    async def _read(self, client: Any, pubsub: Any) -> None:
+    async def _look_up(self, client: Any, confirmed: set[str]) -> None:
+        """Fetch what was stored before its subscription took effect."""
+        keys = [key for key in confirmed if key in self._waiting]
+        confirmed.clear()
+        if keys:
+            for key, payload in zip(keys, await client.mget(keys), strict=True):
+                if payload is not None:
+                    self._resolve(key, payload)
+
+    async def _read(self, pubsub: Any, confirmed: set[str]) -> None:
         while True:
             message = await pubsub.get_message(timeout=None)
             if message is None:
@@ -170,7 +181,6 @@ class Waiter:
             if message["type"] == "message":
                 self._resolve(key, message["data"])
             elif message["type"] == "subscribe":
-                # From here on a notification cannot be missed; a result from before is looked up.
-                payload = await client.get(key)
-                if payload is not None:
-                    self._resolve(key, payload)
+                # From here on no notification is missed; a result from before is looked up.
+                confirmed.add(key)
+                self._changed.set()

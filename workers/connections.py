@@ -1,4 +1,4 @@
-"""The transports of all services: each made when its first call comes, on the loop that uses it."""
+"""The transports of all services, made on the loop that uses them."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,21 +20,21 @@ class Connections:
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._root = Path(catalogue.path).resolve().parent
-        self._open: dict[tuple[str, Protocol], Transport] = {}
+        root = Path(catalogue.path).resolve().parent
+        # All at once: a library that is loaded when the first call comes would eat that call's time.
+        self._open: dict[tuple[str, Protocol], Transport] = {
+            (service.name, protocol): _MAKERS[protocol](service, root)
+            for service in catalogue.services.values()
+            for protocol in service.protocols
+        }
 
     def to(self, service: Service, protocol: Protocol) -> Transport:
         """The transport for a call."""
-        key = (service.name, protocol)
-        transport = self._open.get(key)
-        if transport is None:
-            transport = self._open[key] = _MAKERS[protocol](service, self._root)
-        return transport
+        return self._open[service.name, protocol]
 
     async def close(self) -> None:
         """Close all of them."""
-        transports, self._open = list(self._open.values()), {}
-        await asyncio.gather(*(transport.close() for transport in transports), return_exceptions=True)
+        await asyncio.gather(*(transport.close() for transport in self._open.values()), return_exceptions=True)
 
     def __repr__(self) -> str:
         return f"<Connections {' '.join(map(repr, self._open.values())) or 'none open'}>"

@@ -46,9 +46,10 @@ def demo(json_path: Path | None) -> None:
         sys.exit(interrupted.exit_code)
     except (ProcessError, StackError, OSError) as error:
         console.print(f"The demo failed: {error}", style="red", markup=False)
+        sys.exit(1)
+    finally:
         if stack is not None and stack.kept:
             console.print(f"Everything has been stopped. All logs: {stack.folder}", markup=False)
-        sys.exit(1)
     if json_path is not None:
         json_path.write_text(json.dumps([row.to_json() for row in rows], indent=2) + "\n", encoding="utf-8")
     wrong = [row for row in rows if not row.expected]

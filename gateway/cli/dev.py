@@ -60,9 +60,10 @@ def dev() -> None:
         sys.exit(0 if interrupted.exit_code == 130 else interrupted.exit_code)
     except (ProcessError, StackError, OSError) as error:
         click.echo(f"\n{error}", err=True)
+        sys.exit(1)
+    finally:
         if stack is not None and stack.kept:
             click.echo(f"The rest has been stopped. All logs: {stack.folder}", err=True)
-        sys.exit(1)
 
 
 def _how(stack: Stack) -> str:

@@ -105,7 +105,6 @@ class Stack:
             "DEMO_CLOSED_URL": self._closed_url(),
         }
         service = self._spawn("user-service", "-m", "examples.user_service", "--rest-port", "0", "--grpc-port", "0")
-        flower_flags = ("flower", f"--conf={self._root / 'flowerconfig.py'}", "--address=127.0.0.1", "--port=0")
         service.wait_until(lambda: self._addresses(service) is not None, timeout=_START_S)
         addresses = self._addresses(service) or {}
         self.environ |= {
@@ -116,10 +115,17 @@ class Stack:
         worker = self._spawn(
             "worker",
             *("-m", "celery", "-A", "workers.app", "worker"),
+            # It is alone: looking for other workers would take a second.
+            *("--without-mingle", "--without-gossip"),
             *("--hostname=demo@%h", "--loglevel=INFO", "--task-events", f"--concurrency={self._concurrency}"),
         )
-        flower = self._spawn("flower", "-m", "celery", "-A", "workers.app", *flower_flags)
         worker.wait_until(self._worker_answers, timeout=_START_S)
+        # After the worker: Flower asks the workers for their queues once, when it starts.
+        flower = self._spawn(
+            "flower",
+            *("-m", "celery", "-A", "workers.app", "flower"),
+            *(f"--conf={self._root / 'flowerconfig.py'}", "--address=127.0.0.1", "--port=0"),
+        )
         flower.wait_until(lambda: _FLOWER_ADDRESS.search(flower.output()) is not None, timeout=_START_S)
         found = _FLOWER_ADDRESS.search(flower.output())
         self.flower.url = found[1] if found else ""
