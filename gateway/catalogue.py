@@ -63,12 +63,14 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         services: by name.
         callers: by name.
         written_urls: keys whose URL is written into the file instead of coming from the environment.
+        not_acted_on: keys that are read and checked, and that this version does not act on.
     """
 
     path: str
     services: dict[str, Service]
     callers: dict[str, Caller] = {}
     written_urls: list[str] = []
+    not_acted_on: list[str] = []
 
     @classmethod
     def load(cls, path: str | Path, environ: Mapping[str, str] | None = None) -> "Catalogue":
@@ -121,7 +123,13 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
                 problems.append(explain(f"callers.{name}", table, error))
         if problems:
             raise CatalogueError(path, problems)
-        return cls(path=path, services=services, callers=callers, written_urls=written)
+        return cls(
+            path=path,
+            services=services,
+            callers=callers,
+            written_urls=written,
+            not_acted_on=list(_not_acted_on(document)),
+        )
 
     def service_for(self, call: Call) -> Service:
         """The service of a call.
@@ -171,6 +179,17 @@ def _table(document: Mapping[str, Any], key: str, problems: list[str]) -> Mappin
         return value
     problems.append(f"{key} = {value!r}: a table is needed; write [{key}]")
     return {}
+
+
+def _not_acted_on(document: Mapping[str, Any]) -> Iterator[str]:
+    places = {"defaults": document.get("defaults", {})}
+    for name, service in document.get("services", {}).items():
+        places[f"services.{name}"] = service
+        for operation, special in service.get("operations", {}).items():
+            places[f'services.{name}.operations."{operation}"'] = special
+    for place, table in places.items():
+        yield from (f"{place}.{section}" for section in ("retry", "breaker", "limit") if section in table)
+    yield from (f"callers.{name}" for name in document.get("callers", {}))
 
 
 def _service(

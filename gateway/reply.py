@@ -1,10 +1,13 @@
 """The reply of a call, and where its time went."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from gateway.plain_json import has_kombu_tag
 
 __all__ = ["Reply", "Timing"]
 
@@ -61,6 +64,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(self.data, bytes):
             wire["data"] = base64.b64encode(self.data).decode("ascii")
             wire["encoding"] = "base64"
+        elif has_kombu_tag(self.data):
+            wire["data"] = json.dumps(self.data)
+            wire["encoding"] = "json"
         return wire
 
     @classmethod
@@ -71,8 +77,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.ValidationError: it is not one.
         """
         fields = dict(wire)
-        if fields.pop("encoding", None) == "base64":
-            fields["data"] = base64.b64decode(fields["data"])
+        match fields.pop("encoding", None):
+            case "base64":
+                fields["data"] = base64.b64decode(fields["data"])
+            case "json":
+                fields["data"] = json.loads(fields["data"])
         return msgspec.convert(fields, cls)
 
     def __repr__(self) -> str:

@@ -12,8 +12,6 @@ from gateway.catalogue import Catalogue, CatalogueError
 from gateway.routing import FRONT_QUEUE, queue_of
 from gateway.settings import Settings, SettingsError
 from workers.executor import Executor
-from workers.interceptor import InterceptorError
-from workers.secret import SecretError
 from workers.task import CallTask
 
 __all__ = ["app", "create_app"]
@@ -77,8 +75,8 @@ def _app_of_environment() -> Celery:
     def refuse_what_is_wrong(**_: object) -> None:
         """Before the worker connects: a wrong catalogue or a missing secret ends it with one clear message."""
         try:
-            _executor(settings)
-        except (CatalogueError, SecretError, InterceptorError) as error:
+            _executor(settings).check()
+        except ValueError as error:  # of the catalogue, a secret, an interceptor or a descriptor
             raise SystemExit(f"gateway: {error}") from None
 
     worker_init.connect(refuse_what_is_wrong, weak=False)

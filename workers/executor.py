@@ -59,6 +59,16 @@ class Executor:
         self._admission: Admission | None = None
         self._connections: Connections | None = None
 
+    def check(self) -> None:
+        """Look at all that a call will need and that can be had without the network, and warn of what has no effect.
+
+        Raises:
+            ValueError: what is wrong, and the cure.
+        """
+        Connections(self._catalogue)
+        for key in self._catalogue.not_acted_on:
+            _log.warning("%s is in the catalogue, and this version does not act on it", key)
+
     async def start(self) -> None:
         """Get ready, on the loop that will execute the calls."""
         self._admission = Admission(self._result_url, self._worker)

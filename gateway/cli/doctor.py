@@ -63,6 +63,8 @@ def _catalogue(settings: Settings) -> Iterator[_Finding]:
         yield _Finding(
             "warning", "catalogue", f'{key} is written into the file; take it from the environment: "${{NAME}}"'
         )
+    for key in catalogue.not_acted_on:
+        yield _Finding("warning", "catalogue", f"{key} is read, and this version does not act on it")
     for name, service in catalogue.services.items():
         kind, _, place = service.auth.secret.partition(":") if service.auth else ("", "", "")
         if kind == "env" and not os.environ.get(place):

@@ -131,3 +131,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, s
         file.write_text(text)
     with pytest.raises(CatalogueError, match=said):
         Catalogue.load(file)
+
+
+def test_what_is_not_acted_on_is_named() -> None:
+    catalogue = parse(
+        defaults={"retry": {"attempts": 2}, "timeouts": {"total": 5.0}},
+        services={"u": {**USERS, "limit": {"rate": "5/s"}, "operations": {"GET /": {"breaker": {"fail_max": 2}}}}},
+        callers={"orders": {"key": "env:K"}},
+    )
+    assert catalogue.not_acted_on == [
+        "defaults.retry",
+        "services.u.limit",
+        'services.u.operations."GET /".breaker',
+        "callers.orders",
+    ]

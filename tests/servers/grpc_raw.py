@@ -1,0 +1,123 @@
+"""Raw HTTP/2 for what no real gRPC server does: resets, GOAWAY, half replies, garbage."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+#: What a raw server does once a request arrived: `(connection, stream id)`.
+Behaviour = Callable[["RawConnection", int], Awaitable[None]]
+
+
+class RawConnection:
+    """One HTTP/2 connection of the raw server (RFC 9113), with the frames written by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def frame(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
+        """Write one frame (RFC 9113, section 4.1)."""
+        self.writer.write(
+            struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
+        )
+
+    def headers(self, stream: int, fields: dict[str, str], *, end: bool = False) -> None:
+        """Write HEADERS, each field as a literal without indexing (RFC 7541, section 6.2.2)."""
+        block = b""
+        for name, value in fields.items():
+            if len(name) > 126 or len(value) > 126:
+                raise ValueError("the test's encoder writes short literals only")
+            block += bytes((0, len(name))) + name.encode() + bytes((len(value),)) + value.encode()
+        self.frame(1, 0x4 | (0x1 if end else 0), stream, block)
+
+    def begin_reply(self, stream: int) -> None:
+        """Write what a gRPC reply begins with."""
+        self.headers(stream, {":status": "200", "content-type": "application/grpc"})
+
+    def data(self, stream: int, message: bytes) -> None:
+        """Write one gRPC message."""
+        self.frame(0, 0, stream, b"\0" + struct.pack(">I", len(message)) + message)
+
+    def trailers(self, stream: int, status: int, message: str = "") -> None:
+        """Write the end of a gRPC reply."""
+        self.headers(stream, {"grpc-status": str(status), "grpc-message": message}, end=True)
+
+    def reset_stream(self, stream: int, code: int) -> None:
+        """Write RST_STREAM (RFC 9113, section 6.4)."""
+        self.frame(3, 0, stream, struct.pack(">I", code))
+
+    def go_away(self, last: int, code: int = 0) -> None:
+        """Write GOAWAY (RFC 9113, section 6.8)."""
+        self.frame(7, 0, 0, struct.pack(">II", last, code))
+
+    def reset_tcp(self) -> None:
+        """Close with a TCP reset."""
+        connection = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+class RawServer:
+    """A server that speaks just enough HTTP/2 to misbehave in it.
+
+    Attributes:
+        connections: how many were accepted.
+        requests: how many requests arrived completely.
+    """
+
+    def __init__(self, behave: Behaviour, *, greet: bool = True, on_accept: Behaviour | None = None) -> None:
+        self._behave = behave
+        self._greet = greet
+        self._on_accept = on_accept
+        self.connections = 0
+        self.requests = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.ensure_future(self._serve(RawConnection(reader, writer)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: RawConnection) -> None:
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                if self._on_accept is not None:
+                    await self._on_accept(connection, 0)
+                    return
+                await connection.reader.readexactly(24)  # the client's preface, RFC 9113, section 3.4
+                if self._greet:
+                    connection.frame(4, 0, 0)
+                await self._read_frames(connection)
+        finally:
+            connection.writer.transport.abort()
+
+    async def _read_frames(self, connection: RawConnection) -> None:
+        while True:
+            head = await connection.reader.readexactly(9)
+            kind, flags, stream = head[3], head[4], struct.unpack(">I", head[5:])[0]
+            payload = await connection.reader.readexactly(int.from_bytes(head[:3], "big"))
+            if kind == 4 and not flags & 1:
+                connection.frame(4, 1, 0)
+            elif kind == 6 and not flags & 1:
+                connection.frame(6, 1, 0, payload)
+            elif kind in (0, 1) and flags & 1:
+                self.requests += 1
+                await self._behave(connection, stream)

@@ -1,0 +1,271 @@
+"""The gRPC transport: one attempt over one channel, without generated code."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from gateway.call import GrpcCall
+from gateway.errors import Delivery, ServiceTimeoutError, ServiceUnavailableError
+from gateway.outcome import Failure
+from gateway.service import Service
+from workers.transports.base import Answer, Attempt
+from workers.transports.descriptors import Descriptors, Metadata, Method, load_files
+from workers.transports.rpc_link import Link, connect
+from workers.transports.rpc_messages import invalid, invalid_reply, read_reply, write_metadata, write_request
+from workers.transports.rpc_reflection import Reflection
+from workers.transports.rpc_statuses import Ended, headers_of, says_lost, to_failure
+
+__all__ = ["GrpcTransport"]
+
+#: A reply above this size is made JSON in a thread, so that the loop goes on (about 10 ms for this many bytes).
+_LARGE_BYTES = 64 * 1024
+_EOF = grpc.aio.EOF
+
+
+class GrpcTransport:
+    """A service's gRPC channel, and the methods it can be asked for.
+
+    Reply shapes: a unary method's data is its message as JSON, a server stream's the list of its messages. A stream
+    of more messages or bytes than the policy allows is cancelled and is an `InvalidReplyError`: half a list would look
+    like a whole one. The first byte of a unary reply is seen together with its end, so `timeouts.read` bounds a unary
+    call from sending to the end, and a stream from message to message.
+
+    At most `connections.max` RPCs run at once; the others wait for `timeouts.pool`. Beyond the streams that the
+    service allows on a connection, the library would hold requests back where nobody sees them.
+
+    Args:
+        service: has a `grpc` endpoint.
+        root: folder of the catalogue file.
+        user_agent: comes before grpcio's own in `user-agent`.
+
+    Raises:
+        DescriptorError: the service's protos or descriptor set cannot be used.
+    """
+
+    def __init__(self, service: Service, root: Path, *, user_agent: str = "call-gateway") -> None:
+        endpoint = service.grpc
+        if endpoint is None:
+            raise ValueError(f"{service.name} has no grpc endpoint; set services.{service.name}.grpc in the catalogue")
+        self._service = service
+        self._target = endpoint.target
+        self._user_agent = user_agent
+        self._descriptors: Descriptors = (
+            Reflection(self._open, service.policy.timeouts) if endpoint.reflection else load_files(endpoint, root)
+        )
+        self._permits = asyncio.Semaphore(service.policy.connections.max)
+        self._busy = 0
+        self._waiting = 0
+        self._link: Link | None = None
+        self._closed = False
+        self._calls: dict[str, Any] = {}
+
+    def _open(self) -> Link:
+        """The channel, made on first use."""
+        if self._link is None:
+            self._link = Link(self._service, self._user_agent)
+        return self._link
+
+    async def idempotent(self, call: GrpcCall, headers: Mapping[str, str]) -> bool | None:
+        """What the method's own description says about repeating it; None: nothing, or nobody can be asked now.
+
+        Args:
+            call: names the method.
+            headers: as in `Attempt`; a service that has to be asked sees them.
+        """
+        metadata = write_metadata(call, headers)
+        if isinstance(metadata, Failure):
+            return None
+        method = await self._descriptors.method(call.method, metadata)
+        return None if isinstance(method, Failure) else method.idempotent
+
+    async def send(self, attempt: Attempt) -> Answer | Failure:
+        """Make one attempt, see `workers.transports.base.Transport`."""
+        began = monotonic()
+        call = attempt.call
+        if not isinstance(call, GrpcCall):
+            raise TypeError(f"the gRPC transport cannot send a {type(call).__name__}")
+        if self._closed:
+            return _shut(Delivery.NOT_SENT)
+        try:
+            metadata = write_metadata(call, attempt.headers)
+            if isinstance(metadata, Failure):
+                return metadata
+            method = await self._descriptors.method(call.method, metadata)
+            if isinstance(method, Failure):
+                return method
+            if method.client_streaming:
+                return invalid(
+                    "method",
+                    "it takes a stream of requests, and a call has one",
+                    "call a unary or server-streaming method",
+                )
+            request = write_request(call, method)
+            if isinstance(request, Failure):
+                return request
+            return await self._with_permit(attempt, method, request, metadata, began)
+        except asyncio.CancelledError:
+            # Closing the channel ends its RPCs with this too; then nobody cancelled this task.
+            if self._ended_by_close():
+                return _shut(Delivery.MAYBE_SENT if attempt.wire.sent is not None else Delivery.NOT_SENT)
+            raise
+        except grpc.aio.UsageError:
+            # What the library says of a channel that was closed meanwhile.
+            if self._ended_by_close():
+                return _shut(Delivery.MAYBE_SENT if attempt.wire.sent is not None else Delivery.NOT_SENT)
+            raise
+        finally:
+            attempt.wire.ended = monotonic()
+
+    async def _with_permit(
+        self, attempt: Attempt, method: Method, request: bytes, metadata: Metadata, began: float
+    ) -> Answer | Failure:
+        if self._permits.locked():
+            self._waiting += 1
+            try:
+                async with asyncio.timeout(attempt.timeouts.pool):
+                    await self._permits.acquire()
+            except TimeoutError:
+                busy = self._service.policy.connections.max
+                return _timeout(
+                    "pool",
+                    f"all {busy} places (connections.max) were busy for {attempt.timeouts.pool:g} s",
+                    Delivery.NOT_SENT,
+                )
+            finally:
+                self._waiting -= 1
+        else:
+            await self._permits.acquire()
+        self._busy += 1
+        try:
+            attempt.wire.pool_acquired = monotonic()
+            return await self._on_link(attempt, method, request, metadata, began)
+        finally:
+            self._busy -= 1
+            self._permits.release()
+
+    async def _on_link(
+        self, attempt: Attempt, method: Method, request: bytes, metadata: Metadata, began: float
+    ) -> Answer | Failure:
+        link, wire = self._open(), attempt.wire
+        if not link.ready:
+            wire.connect_started = monotonic()
+            refused = await connect(link, attempt.timeouts.connect)
+            if refused is not None:
+                return refused
+            wire.connected = monotonic()
+        timeout_s = attempt.budget_s - (monotonic() - began)
+        if timeout_s <= 0:
+            return _timeout("attempt", f"no time is left of {attempt.budget_s:.3g} s", Delivery.NOT_SENT)
+        wire.sent = monotonic()
+        try:
+            if method.server_streaming:
+                return await self._stream(link, attempt, method, request, metadata, timeout_s)
+            return await self._unary(link, attempt, method, request, metadata, timeout_s)
+        except grpc.aio.AioRpcError as error:
+            wire.ended = monotonic()
+            return to_failure(
+                Ended(
+                    error=error,
+                    elapsed_s=wire.ended - wire.sent,
+                    timeout_s=timeout_s,
+                    disconnected=says_lost(error) and await link.lost(),
+                    pool=method.pool,
+                )
+            )
+        except TimeoutError:
+            read = attempt.timeouts.read
+            return _timeout("read", f"nothing came for {read:g} s", Delivery.MAYBE_SENT)
+
+    async def _unary(
+        self, link: Link, attempt: Attempt, method: Method, request: bytes, metadata: Metadata, timeout_s: float
+    ) -> Answer | Failure:
+        multicallable = self._calls.get(method.path)
+        if multicallable is None:
+            multicallable = self._calls[method.path] = link.channel.unary_unary(method.path)
+        rpc = multicallable(request, metadata=metadata, timeout=timeout_s)
+        if attempt.timeouts.read is None:
+            raw = await rpc
+        else:
+            async with asyncio.timeout(attempt.timeouts.read):
+                raw = await rpc
+        attempt.wire.first_byte = monotonic()
+        if raw is None:
+            return invalid_reply("the status is OK and the reply message is missing")
+        if len(raw) > attempt.max_reply_bytes:
+            return _too_large(attempt)
+        data = await _read(raw, method)
+        if isinstance(data, Failure):
+            return data
+        headers = headers_of(await rpc.initial_metadata(), await rpc.trailing_metadata())
+        return Answer(status="OK", headers=headers, data=data)
+
+    async def _stream(
+        self, link: Link, attempt: Attempt, method: Method, request: bytes, metadata: Metadata, timeout_s: float
+    ) -> Answer | Failure:
+        start: Any = link.channel.unary_stream(method.path)
+        rpc = start(request, metadata=metadata, timeout=timeout_s)
+        try:
+            async with asyncio.timeout(attempt.timeouts.read):
+                initial = await rpc.initial_metadata()
+            attempt.wire.first_byte = monotonic()
+            messages: list[Any] = []
+            size = 0
+            while True:
+                async with asyncio.timeout(attempt.timeouts.read):
+                    raw = await rpc.read()
+                if raw is _EOF:
+                    return Answer(
+                        status="OK", headers=headers_of(initial, await rpc.trailing_metadata()), data=messages
+                    )
+                size += len(raw)
+                if size > attempt.max_reply_bytes:
+                    return _too_large(attempt)
+                if len(messages) >= attempt.max_messages:
+                    return invalid_reply(
+                        f"the stream has more than {attempt.max_messages} messages (reply.max_messages)"
+                    )
+                data = await _read(raw, method)
+                if isinstance(data, Failure):
+                    return data
+                messages.append(data)
+        finally:
+            rpc.cancel()
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight fail."""
+        self._closed = True
+        await self._descriptors.close()
+        if self._link is not None:
+            await self._link.close()
+
+    def _ended_by_close(self) -> bool:
+        task = asyncio.current_task()
+        return self._closed and (task is None or task.cancelling() == 0)
+
+    def __repr__(self) -> str:
+        state = "SHUTDOWN" if self._closed else "unused" if self._link is None else self._link.state
+        waiting = f" {self._waiting} waiting" if self._waiting else ""
+        return f"<GrpcChannel {self._service.name} {self._target} {state} {self._busy} busy{waiting}>"
+
+
+async def _read(raw: bytes, method: Method) -> Any:
+    if len(raw) > _LARGE_BYTES:
+        return await asyncio.to_thread(read_reply, raw, method)
+    return read_reply(raw, method)
+
+
+def _timeout(phase: str, message: str, delivery: Delivery) -> Failure:
+    return Failure(error=ServiceTimeoutError, message=message, delivery=delivery, extra={"phase": phase})
+
+
+def _too_large(attempt: Attempt) -> Failure:
+    return invalid_reply(f"the reply is larger than {attempt.max_reply_bytes} bytes (reply.max_bytes)")
+
+
+def _shut(delivery: Delivery) -> Failure:
+    return Failure(error=ServiceUnavailableError, message="the gateway closed its channel", delivery=delivery)
