@@ -6,7 +6,8 @@ import sys
 
 
 def test_importing_the_gateway_loads_no_http_client_and_no_grpc() -> None:
-    script = "import json, sys, gateway; [getattr(gateway, name) for name in gateway.__all__]; print(json.dumps(sorted(sys.modules)))"
+    use = "[getattr(gateway, name) for name in gateway.__all__]"
+    script = f"import json, sys, gateway; {use}; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(
         subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     )

@@ -41,6 +41,8 @@ from tests.integration.stack import Stack
 ADA = {"id": "123", "name": "Ada Lovelace", "email": "ada@example.com"}
 GET_ADA = RestCall("user-service", "GET", "/users/{user_id}", path={"user_id": "123"})
 GRPC_ADA = GrpcCall("user-service", "goodgo.user.v1.UserService/GetUser", {"user_id": "123"})
+GRPC_NOBODY = GrpcCall("user-service", GRPC_ADA.method, {"user_id": "999"})
+TWO_USERS = '{ a: user(id: "123") { id } b: user(id: "999") { id } }'
 
 
 def behaving(how: str, **fields: Any) -> RestCall:
@@ -117,9 +119,9 @@ def test_the_other_protocols_get_theirs(gateway: Gateway, call: GrpcCall, data: 
         (RestCall("closed", "GET", "/"), ServiceUnavailableError, None, Delivery.NOT_SENT),
         (RestCall("wrong-key", "GET", "/users"), ServiceAuthError, 403, Delivery.ANSWERED),
         (GrpcCall("wrong-key", GRPC_ADA.method), ServiceAuthError, "UNAUTHENTICATED", Delivery.ANSWERED),
-        (GrpcCall("user-service", GRPC_ADA.method, {"user_id": "999"}), ServiceRejectedError, "NOT_FOUND", Delivery.ANSWERED),
+        (GRPC_NOBODY, ServiceRejectedError, "NOT_FOUND", Delivery.ANSWERED),
         (GrpcCall("user-service", GRPC_ADA.method, {"no_such_field": 1}), InvalidCallError, None, Delivery.NOT_SENT),
-        (GraphQLCall("user-service", '{ a: user(id: "123") { id } b: user(id: "999") { id } }'), GraphQLError, 200, Delivery.ANSWERED),
+        (GraphQLCall("user-service", TWO_USERS), GraphQLError, 200, Delivery.ANSWERED),
         (RestCall("user-service", "GET", "/forbidden"), CallRejectedError, None, Delivery.NOT_SENT),
         (RestCall("user-service", "GET", "/broken-interceptor"), GatewayFaultError, None, Delivery.NOT_SENT),
     ],
@@ -143,9 +145,9 @@ def test_every_bad_outcome_is_its_typed_error(
 
 
 def test_a_graphql_error_keeps_the_partial_data(gateway: Gateway) -> None:
-    query = '{ a: user(id: "123") { id } b: user(id: "999") { id } }'
+
     with pytest.raises(GraphQLError) as caught:
-        gateway.submit(GraphQLCall("user-service", query)).result(timeout=15)
+        gateway.submit(GraphQLCall("user-service", TWO_USERS)).result(timeout=15)
     assert caught.value.data == {"a": {"id": "123"}, "b": None}
     assert caught.value.errors[0]["path"] == ["b"]
 

@@ -1,7 +1,6 @@
 """`HttpPool`: what operators see, and what httpx sees."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 
 import httpx
@@ -10,7 +9,8 @@ import pytest
 from gateway.dev.process import free_port
 from gateway.policy import Connections
 from tests.conformance.contract import eventually
-from tests.servers.http_faults import CERTIFICATE, HttpFaults
+from tests.servers.authority import client_context
+from tests.servers.http_faults import HttpFaults
 from workers.transports.base import Wire
 from workers.transports.http import HttpPool
 
@@ -81,7 +81,7 @@ async def test_requests_that_cannot_be_written_are_not_sent(faults: HttpFaults) 
 
 
 async def test_tls_with_an_authority_of_our_own() -> None:
-    context = ssl.create_default_context(cafile=str(CERTIFICATE))
+    context = client_context()
     async with HttpFaults(tls=True) as server:
         pool = HttpPool("a", Connections(max=1), ssl_context=context)
         for _ in range(2):

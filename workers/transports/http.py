@@ -1,0 +1,216 @@
+"""`HttpPool`: an httpx transport over aiohttp's connections (HTTP/1.1), with bounded waiting and an exact error table.
+
+httpx's own pool looks at every connection and every waiting request for each call, and collapses with hundreds in
+flight. This one hands out permits; a call that holds one takes an idle connection or makes one.
+"""
+
+import asyncio
+import ssl
+from io import BytesIO
+from time import monotonic
+from typing import Any
+
+import httpx
+from aiohttp import ClientResponse, ClientTimeout
+from aiohttp.connector import Connection
+from yarl import URL
+
+from gateway.policy import Connections
+from workers.transports.base import Wire
+from workers.transports.http_connection import Connector, Handler, Request
+from workers.transports.http_errors import connect_error, exchange_error
+
+__all__ = ["HttpPool"]
+
+#: Bytes from which aiohttp wants to write a body piece by piece, and warns if it may not.
+_LARGE = 1024 * 1024
+
+
+class HttpPool(httpx.AsyncBaseTransport):
+    """A service's HTTP connections in one process, on the loop that sends the first request.
+
+    It reads these extensions of a request:
+        `wire`: the `Wire` that takes the marks;
+        `timeout`: seconds for `pool`, `connect` and `read`, as httpx writes them; None or no entry: unbounded;
+        `target`: path and query as they go on the wire, instead of the URL's.
+
+    A response holds its permit until it is closed. One that is closed before its end closes its connection.
+
+    Args:
+        name: for people, `"user-service/rest"`.
+        connections: how many connections, and how long an idle one is kept.
+        ssl_context: for `https`; None verifies against the system's authorities.
+
+    Raises (from `handle_async_request`):
+        httpx.PoolTimeout, httpx.ConnectTimeout, httpx.ConnectError: nothing was sent.
+        httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError: see `Wire.sent`; from a response's stream: the
+            service has answered.
+        httpx.LocalProtocolError: the request itself cannot be written.
+    """
+
+    def __init__(self, name: str, connections: Connections, *, ssl_context: ssl.SSLContext | None = None) -> None:
+        self.name = name
+        self._connections = connections
+        self._ssl_context = ssl_context
+        self._permits = asyncio.Semaphore(connections.max)
+        self._busy = 0
+        self._waiting = 0
+        self._streams: set[_ReplyStream] = set()
+        self._connector: Connector | None = None
+        self._closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        extensions = request.extensions
+        wire: Wire = extensions.get("wire") or Wire()
+        timeouts = extensions.get("timeout") or {}
+        await self._take_permit(timeouts.get("pool"))
+        wire.pool_acquired = monotonic()
+        try:
+            stream = await self._exchange(request, wire, timeouts)
+        except BaseException:
+            self._give_permit_back()
+            raise
+        self._streams.add(stream)
+        reply = stream.reply
+        return httpx.Response(reply.status, headers=reply.raw_headers, stream=stream, request=request)
+
+    async def _take_permit(self, bound_s: float | None) -> None:
+        if self._permits.locked():
+            self._waiting += 1
+            try:
+                async with asyncio.timeout(bound_s):
+                    await self._permits.acquire()
+            except TimeoutError:
+                raise httpx.PoolTimeout(f"no free connection within timeouts.pool: {self!r}") from None
+            finally:
+                self._waiting -= 1
+        else:
+            await self._permits.acquire()
+        self._busy += 1
+
+    def _give_permit_back(self) -> None:
+        self._busy -= 1
+        self._permits.release()
+
+    async def _exchange(self, request: httpx.Request, wire: Wire, timeouts: dict[str, Any]) -> "_ReplyStream":
+        content = await request.aread()
+        try:
+            outgoing = self._outgoing(request, content)
+        except ValueError as error:
+            raise httpx.LocalProtocolError(f"the request cannot be written: {error}") from error
+        outgoing.wire = wire
+        connection = await self._connect(outgoing, timeouts.get("connect"))
+        try:
+            handler = connection.protocol
+            assert isinstance(handler, Handler)  # noqa: S101 - the connector makes no other
+            handler.wire = wire
+            handler.set_response_params(
+                skip_payload=request.method == "HEAD",
+                read_until_eof=True,
+                auto_decompress=False,
+                read_timeout=timeouts.get("read"),
+            )
+            try:
+                reply = await outgoing.send(connection)
+            except ValueError as error:
+                wire.sent = None  # a header that cannot be written is found before the first byte is
+                raise httpx.LocalProtocolError(f"the request cannot be written: {error}") from error
+            try:
+                await reply.start(connection)
+            except BaseException:
+                reply.close()
+                raise
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, httpx.TransportError) or not isinstance(error, Exception):
+                raise
+            raise exchange_error(error) from error
+        return _ReplyStream(self, reply, handler, wire)
+
+    async def _connect(self, outgoing: Request, bound_s: float | None) -> Connection:
+        # Without a limit of the connector's own, `connect` is name resolution, TCP and TLS, and no wait for a slot.
+        bound = ClientTimeout(total=None, connect=bound_s, ceil_threshold=float("inf"))
+        try:
+            return await self._open_connector().connect(outgoing, [], bound)
+        except Exception as error:
+            raise connect_error(error) from error
+
+    def _open_connector(self) -> Connector:
+        if self._closed:
+            raise httpx.ConnectError(f"the pool of {self.name} is closed")
+        if self._connector is None:
+            self._connector = Connector(keepalive_s=self._connections.keepalive, ssl_context=self._ssl_context)
+        return self._connector
+
+    @staticmethod
+    def _outgoing(request: httpx.Request, content: bytes) -> Request:
+        url = request.url
+        target = request.extensions.get("target") or url.raw_path
+        return Request(
+            request.method,
+            URL(f"{url.scheme}://{url.netloc.decode('ascii')}{target.decode('ascii')}", encoded=True),
+            headers=[
+                (name.decode("ascii"), value.decode("utf-8"))
+                for name, value in request.headers.raw
+                if name.lower() != b"transfer-encoding"  # the body is complete: it goes with its length
+            ],
+            data=BytesIO(content) if len(content) > _LARGE else content or None,
+            loop=asyncio.get_running_loop(),
+        )
+
+    def _forget(self, stream: "_ReplyStream") -> None:
+        self._streams.discard(stream)
+        self._give_permit_back()
+
+    async def aclose(self) -> None:
+        """Close every connection; calls in flight fail, and so do those that come later."""
+        self._closed = True
+        for stream in tuple(self._streams):
+            stream.reply.close()
+        if self._connector is not None:
+            await self._connector.close()
+
+    def __repr__(self) -> str:
+        idle = 0 if self._connector is None else self._connector.idle
+        state = ", closed" if self._closed else ""
+        return f"<HttpPool {self.name} {self._busy} busy, {idle} idle, {self._waiting} waiting{state}>"
+
+
+class _ReplyStream(httpx.AsyncByteStream):
+    """The body of a response as it arrives, not decoded; holds the permit."""
+
+    def __init__(self, pool: HttpPool, reply: ClientResponse, handler: Handler, wire: Wire) -> None:
+        self.reply = reply
+        self._pool: HttpPool | None = pool
+        self._handler = handler
+        self._wire = wire
+
+    def __aiter__(self) -> "_ReplyStream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self.reply.content.readany()
+            if not chunk:
+                self._check_end()
+        except Exception as error:
+            raise exchange_error(error, in_body=True) from error
+        if chunk:
+            return chunk
+        self._wire.ended = monotonic()
+        raise StopAsyncIteration
+
+    def _check_end(self) -> None:
+        """A body without a length ends with the connection, and aiohttp takes a reset for such an end."""
+        headers = self.reply.headers
+        if "content-length" not in headers and "transfer-encoding" not in headers:
+            lost = self._handler.exception()
+            if isinstance(lost, OSError):
+                raise lost
+
+    async def aclose(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            if not self.reply.closed:
+                self.reply.close()
+            pool._forget(self)

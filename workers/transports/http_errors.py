@@ -1,0 +1,123 @@
+"""What can go wrong on an HTTP connection, by name: aiohttp's errors as httpx's, and httpx's as failures."""
+
+import os
+import socket
+import ssl
+
+import aiohttp
+import httpx
+from aiohttp.http_exceptions import HttpProcessingError
+
+from gateway.errors import (
+    Delivery,
+    GatewayFaultError,
+    InvalidReplyError,
+    ServiceError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
+from gateway.outcome import Failure
+from workers.transports.base import Wire
+
+__all__ = ["connect_error", "exchange_error", "failure_of"]
+
+
+def connect_error(error: Exception) -> httpx.TransportError:
+    """The httpx error of a connection that was not made; nothing was sent."""
+    match error:
+        # aiohttp raises TimeoutError without an errno for its own timer only; the kernel's ETIMEDOUT is wrapped.
+        case TimeoutError():
+            return httpx.ConnectTimeout("no connection within timeouts.connect")
+        case aiohttp.ClientConnectorDNSError():
+            return httpx.ConnectError(f"no address for {error.host}: {_reason(error.os_error)}")
+        case aiohttp.ClientConnectorCertificateError():
+            return httpx.ConnectError(f"TLS: {_reason(error.certificate_error)}")
+        case aiohttp.ClientConnectorSSLError():
+            return httpx.ConnectError(f"TLS: {_reason(error.os_error)}")
+        case aiohttp.ClientConnectorError():
+            return httpx.ConnectError(f"cannot connect to {error.host}:{error.port}: {_reason(error.os_error)}")
+        case _:
+            return httpx.ConnectError(f"cannot connect: {_reason(error)}")
+
+
+def exchange_error(error: Exception, *, in_body: bool = False) -> httpx.TransportError:
+    """The httpx error of a connection that failed while a request was written or its answer awaited or read.
+
+    Args:
+        error: as aiohttp raised it.
+        in_body: the head of the answer was complete.
+    """
+    match error:
+        case aiohttp.SocketTimeoutError():
+            return httpx.ReadTimeout("silence for longer than timeouts.read")
+        case aiohttp.ClientPayloadError() | HttpProcessingError() if in_body:
+            return httpx.RemoteProtocolError("the body ended early or is framed wrongly")
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return httpx.RemoteProtocolError(f"not an HTTP response: {_first_line(error.message)}")
+        case aiohttp.ServerDisconnectedError():
+            # aiohttp puts the head as far as it came in place of the text.
+            if not isinstance(error.message, str):
+                return httpx.RemoteProtocolError("the connection ended within the head of the answer")
+            return httpx.ReadError("the service closed the connection without an answer")
+        case _ if in_body:
+            return httpx.RemoteProtocolError(f"the connection was lost within the body: {_reason(error)}")
+        case ssl.SSLError():
+            return httpx.ReadError(f"TLS: {_reason(error)}")
+        case OSError() | aiohttp.ClientConnectionError() | RuntimeError():
+            return httpx.ReadError(f"the connection was lost: {_reason(error)}")
+        case _:
+            return httpx.RemoteProtocolError(f"not an HTTP response: {_reason(error)}")
+
+
+#: The first row that fits counts. The phase is that of a timeout.
+_FAILURES: tuple[tuple[type[Exception], type[ServiceError], str | None], ...] = (
+    (httpx.PoolTimeout, ServiceTimeoutError, "pool"),
+    (httpx.ConnectTimeout, ServiceTimeoutError, "connect"),
+    (httpx.ReadTimeout, ServiceTimeoutError, "read"),
+    (httpx.TimeoutException, ServiceTimeoutError, "attempt"),
+    (httpx.NetworkError, ServiceUnavailableError, None),
+    (httpx.RemoteProtocolError, InvalidReplyError, None),
+    (httpx.DecodingError, InvalidReplyError, None),
+    (httpx.LocalProtocolError, GatewayFaultError, None),
+    (httpx.UnsupportedProtocol, GatewayFaultError, None),
+    # httpcore lets the TLS alert of a server that refuses the client's certificate through as it is.
+    (Exception, ServiceUnavailableError, None),
+)
+
+
+def failure_of(error: Exception, wire: Wire, *, status: int | None = None) -> Failure:
+    """The failure of an exchange.
+
+    Args:
+        error: an httpx error, or an `OSError` that the transport let through.
+        wire: the marks of the attempt; they tell `not_sent` from `maybe_sent`.
+        status: of the answer, if its head was complete: whatever follows, the service has answered.
+    """
+    kind, phase = next((kind, phase) for match, kind, phase in _FAILURES if isinstance(error, match))
+    if kind is InvalidReplyError and wire.first_byte is None and status is None:
+        # httpcore's name for a connection that ended before an answer.
+        kind = ServiceUnavailableError
+    if status is not None:
+        delivery = Delivery.ANSWERED
+    else:
+        delivery = Delivery.NOT_SENT if wire.sent is None else Delivery.MAYBE_SENT
+    return Failure(
+        error=kind,
+        message=str(error) or type(error).__name__,
+        delivery=delivery,
+        status=status,
+        extra={} if phase is None else {"phase": phase},
+    )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):  # these number their own errors
+            return os.strerror(error.errno)
+        if error.strerror:
+            return _first_line(error.strerror)
+    return _first_line(str(error) or type(error).__name__)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0][:200]

@@ -1,0 +1,77 @@
+"""REST: a `RestCall` as one HTTP request."""
+
+import httpx
+import msgspec
+from msgspec import UNSET
+
+from gateway.call import RestCall, encode_form
+from gateway.outcome import Failure
+from gateway.service import Service
+from workers.transports.base import Answer, Attempt
+from workers.transports.http import HttpPool
+from workers.transports.http_endpoint import MAX_DETAILS, HttpEndpoint
+from workers.transports.statuses import failure_of_status, is_answer
+
+__all__ = ["RestTransport"]
+
+
+class RestTransport:
+    """A service's REST connections; see `workers.transports.base.Transport`.
+
+    Args:
+        service: has a `rest` endpoint.
+        pool: another httpx transport than our own.
+
+    Raises:
+        ValueError: the service has no REST endpoint, or its URL is not one.
+    """
+
+    def __init__(self, service: Service, *, pool: httpx.AsyncBaseTransport | None = None) -> None:
+        if service.rest is None:
+            raise ValueError(f"{service.name} has no `rest.url` in the catalogue")
+        own = HttpPool(f"{service.name}/rest", service.policy.connections)
+        self._endpoint = HttpEndpoint(service.rest.url, own if pool is None else pool)
+
+    async def send(self, attempt: Attempt) -> Answer | Failure:
+        """Make one attempt."""
+        call = attempt.call
+        if not isinstance(call, RestCall):
+            raise TypeError(f"a RestCall is needed, not {type(call).__name__}")
+        content, content_type = _body(call)
+        headers = {"accept": "application/json, */*;q=0.8"}
+        if content_type is not None:
+            headers["content-type"] = content_type
+        for name, value in call.headers.items():
+            headers[name.lower()] = value
+        target = self._endpoint.target(call.url_path(), call.query_string())
+        received = await self._endpoint.exchange(
+            attempt, call.method, target, headers, content, error_bytes=MAX_DETAILS
+        )
+        if isinstance(received, Failure):
+            return received
+        if not is_answer(received.status):
+            return failure_of_status(received.status, received.headers, received.details())
+        if call.method == "HEAD" or received.status in (204, 304):
+            return Answer(status=received.status, headers=received.headers, data=None)
+        data = received.content()
+        if isinstance(data, Failure):
+            return data
+        return Answer(status=received.status, headers=received.headers, data=data)
+
+    async def close(self) -> None:
+        """Close every connection; calls in flight fail."""
+        await self._endpoint.pool.aclose()
+
+    def __repr__(self) -> str:
+        return repr(self._endpoint)
+
+
+def _body(call: RestCall) -> tuple[bytes | None, str | None]:
+    """The body and its content type."""
+    if call.json is not UNSET:
+        return msgspec.json.encode(call.json), "application/json"
+    if call.form is not UNSET:
+        return encode_form(call.form).encode("ascii"), "application/x-www-form-urlencoded"
+    if call.content is not UNSET:
+        return call.content, "application/octet-stream" if call.content_type is UNSET else call.content_type
+    return None, None
