@@ -6,7 +6,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -49,13 +49,6 @@ def behaving(how: str, **fields: Any) -> RestCall:
     return RestCall(
         "user-service", "GET", "/users/{user_id}", path={"user_id": "123"}, headers={"x-demo-behaviour": how}, **fields
     )
-
-
-@pytest.fixture(scope="module")
-def stack(valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    made = Stack(valkey, tmp_path_factory.mktemp("stack"))
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -324,7 +317,8 @@ def test_link_and_link_error(gateway: Gateway) -> None:
     for call, link in ((GET_ADA, "link"), (RestCall("user-service", "GET", "/users/999"), "link_error")):
         name = f"linked-{link}-{time.time()}"
         follow = gateway.signature(GET_ADA, correlation_id=name)
-        gateway.signature(call).apply_async(**{link: follow})
+        options: dict[str, Any] = {link: follow}
+        gateway.signature(call).apply_async(**options)
         eventually(lambda name=name: arrivals(name) == 1)  # type: ignore[misc]
 
 
@@ -343,7 +337,7 @@ def test_a_plain_celery_app_sends_a_call(plain: Celery, queue: str | None) -> No
         "route": "/users/{user_id}",
         "path": {"user_id": "123"},
     }
-    options = {} if queue is None else {"queue": queue}
+    options: dict[str, Any] = {} if queue is None else {"queue": queue}
     result = plain.send_task(TASK, kwargs={"version": 1, "call": call, "deadline_s": 10}, **options)
     assert result.get(timeout=15)["data"] == ADA
 
