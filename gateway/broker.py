@@ -10,17 +10,15 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from gateway.codec import TASK
+from gateway.records import RESULT_EXPIRES_S
 from gateway.redis_client import ERRORS
 from gateway.routing import FRONT_QUEUE
 from gateway.settings import Settings
 
-__all__ = ["BROKER_ERRORS", "RESULT_EXPIRES_S", "make_app"]
+__all__ = ["BROKER_ERRORS", "make_app"]
 
 #: What a broker that is away or fails raises.
 BROKER_ERRORS: tuple[type[Exception], ...] = (OperationalError, *ERRORS)
-
-#: How long an outcome can be asked for.
-RESULT_EXPIRES_S = 24 * 3600
 
 #: Bounds of everything that talks to a broker, so that a dead one is noticed.
 _REDIS_OPTIONS = {

@@ -6,8 +6,10 @@ Celery cannot tell a call that waits from an id that never was; this record can.
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["BEGIN_SCRIPT", "GRACE_S", "CallState", "key_of", "submitted"]
+__all__ = ["BEGIN_SCRIPT", "GRACE_S", "RESULT_EXPIRES_S", "CallState", "key_of", "submitted"]
 
+#: How long an outcome can be asked for.
+RESULT_EXPIRES_S = 24 * 3600
 #: The record outlives the result, so that a late reader learns that the call is over.
 GRACE_S = 3600
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from celery import Celery
 
-from gateway.broker import RESULT_EXPIRES_S
 from gateway.errors import CallCancelledError, Delivery, GatewayUnavailableError, OutcomeUnknownError
 from gateway.publisher import Message
-from gateway.records import GRACE_S, CallState, key_of, submitted
+from gateway.records import GRACE_S, RESULT_EXPIRES_S, CallState, key_of, submitted
 from gateway.redis_client import ERRORS, open_sync
 from gateway.reply import Reply
 

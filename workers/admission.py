@@ -8,8 +8,7 @@ import asyncio
 import logging
 from time import monotonic
 
-from gateway.broker import RESULT_EXPIRES_S
-from gateway.records import BEGIN_SCRIPT, GRACE_S, key_of
+from gateway.records import BEGIN_SCRIPT, GRACE_S, RESULT_EXPIRES_S, key_of
 from gateway.redis_client import ERRORS, open_async
 
 __all__ = ["Admission"]

@@ -12,11 +12,7 @@ from gateway.client import Gateway
 from gateway.dev.demo_case import BEHAVIOUR, CASES, GET_USER, Case
 from gateway.dev.demo_row import Row
 from gateway.dev.stack import Stack
-from gateway.errors import (
-    InvalidCallError,
-    ServiceError,
-    UnknownServiceError,
-)
+from gateway.errors import InvalidCallError, ServiceError, UnknownServiceError
 from gateway.reference import previous
 from gateway.reply import Reply
 

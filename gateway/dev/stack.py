@@ -149,8 +149,16 @@ class Stack:
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith(("GATEWAY_", "CELERY_", "FLOWER_"))
         }
-        own = {"FLOWER_BASIC_AUTH": self.flower.login} if name == "flower" else {}
-        return {**inherited, **self.environ, **own, "PYTHONUNBUFFERED": "1"}
+        # The worker alone needs all: no other process is given a secret that it has no use for.
+        needed = {
+            key: value
+            for key, value in self.environ.items()
+            if name == "worker"
+            or (name == "flower" and key.startswith("GATEWAY_"))
+            or (name == "user-service" and key == "INTERNAL_API_KEY")
+        }
+        login = {"FLOWER_BASIC_AUTH": self.flower.login} if name == "flower" else {}
+        return {**inherited, **needed, **login, "PYTHONUNBUFFERED": "1"}
 
     def _closed_url(self) -> str:
         """An address that refuses connections for as long as the stack runs: bound, and never listening."""

@@ -1,0 +1,86 @@
+"""Broker and result store go away and come back; the worker stays and loses nothing."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.dev.valkey import Valkey
+from tests.integration.pool_rig import Rig, eventually
+
+
+def made(folder: Path, *, append_only: bool = False) -> Valkey:
+    folder.mkdir()
+    return Valkey(folder, append_only=append_only)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Valkey]:
+    server = made(tmp_path / "store", append_only=True)
+    yield server
+    server.stop()
+
+
+def test_a_result_store_that_stalls(valkey: Valkey, store: Valkey, tmp_path: Path) -> None:
+    rig = Rig(valkey, tmp_path, results=store)
+    try:
+        worker = rig.worker()
+        pending = [rig.send(sleep_s=1.0) for _ in range(20)]
+        eventually(lambda: len(rig.happened("started")) == 20, "they run")
+        os.kill(store.process.pid, signal.SIGSTOP)
+        try:
+            eventually(lambda: len(rig.happened("ended")) == 20, "they end")
+            # The hub goes on: remote control answers, and more calls start.
+            assert rig.pool_info(worker)["in-flight"] == 20
+            rig.app.send_task("gateway.call", kwargs={"do": {}}, ignore_result=True)
+            eventually(lambda: len(rig.happened("ended")) == 21, "another call runs meanwhile")
+            time.sleep(2)
+        finally:
+            os.kill(store.process.pid, signal.SIGCONT)
+        for result in pending:
+            assert result.get(timeout=20)["status"] == 200
+        rig.acknowledged()
+        assert len(rig.happened("started")) == 21
+    finally:
+        rig.close()
+
+
+def test_a_result_store_that_is_killed(valkey: Valkey, store: Valkey, tmp_path: Path) -> None:
+    rig = Rig(valkey, tmp_path, results=store)
+    try:
+        worker = rig.worker()
+        pending = [rig.send(sleep_s=1.0) for _ in range(10)]
+        eventually(lambda: len(rig.happened("started")) == 10, "they run")
+        store.process.kill()
+        eventually(lambda: len(rig.happened("ended")) == 10, "they end")
+        assert rig.pool_info(worker)["in-flight"] == 10
+        store.restart()
+        eventually(lambda: not rig.unacked(), "all are stored and acknowledged", 40)
+        assert len(rig.happened("started")) == 10
+        assert {rig.app.AsyncResult(result.id).state for result in pending} == {"SUCCESS"}
+        assert rig.pool_info(worker)["in-flight"] == 0
+    finally:
+        rig.close()
+
+
+def test_a_broker_that_is_killed(valkey: Valkey, store: Valkey, tmp_path: Path) -> None:
+    rig = Rig(store, tmp_path, results=valkey)
+    try:
+        worker = rig.worker()
+        before = [rig.send(sleep_s=1.5) for _ in range(10)]
+        eventually(lambda: len(rig.happened("started")) == 10, "they run")
+        time.sleep(1.1)  # the append-only file is written to disk once a second
+        store.process.kill()
+        eventually(lambda: len(rig.happened("ended")) == 10, "they end while the broker is away")
+        store.restart()
+        for result in before:
+            assert result.get(timeout=20)["status"] == 200
+        assert rig.send().get(timeout=30)["status"] == 200
+        assert worker.exit_code is None
+        eventually(lambda: rig.pool_info(worker)["in-flight"] == 0, "no slot leaked", 30)
+        eventually(lambda: not rig.queued() and not rig.unacked(), "all are acknowledged", 30)
+    finally:
+        rig.close()

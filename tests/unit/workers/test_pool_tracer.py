@@ -1,0 +1,97 @@
+"""An outcome that cannot be stored is kept; a task body is never run twice."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from gateway.errors import ServiceUnavailableError
+from workers.job import Job
+from workers.pool_tracer import TracerThreads
+
+
+def nothing(*_: Any) -> Any:
+    return None
+
+
+def job(target: Callable[..., Any], *, is_call: bool) -> Job:
+    made = Job("id", target, (), nothing, nothing, nothing, nothing, nothing)
+    if is_call:
+        made.outcome = ServiceUnavailableError("down")
+        made.runtime_s = 1.5
+    return made
+
+
+@pytest.fixture
+def threads() -> Iterator[TracerThreads]:
+    made = TracerThreads("test", 1, lambda step: step())
+    made.start()
+    yield made
+    made.hurry()
+    made.stop(5)
+
+
+def traced(threads: TracerThreads, one: Job) -> Job:
+    done: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    threads.trace(one, done.put)
+    return done.get(timeout=10)
+
+
+def failing(times: int, error: BaseException) -> tuple[Callable[..., Any], list[int]]:
+    calls: list[int] = []
+
+    def target() -> tuple[int, Any, float]:
+        calls.append(1)
+        if len(calls) <= times:
+            raise error
+        return 0, "value", 0.0
+
+    return target, calls
+
+
+def test_a_full_store_is_tried_again(threads: TracerThreads) -> None:
+    target, calls = failing(1, ResponseError("OOM command not allowed"))
+    one = traced(threads, job(target, is_call=True))
+    assert one.traced == (0, "value", 1.5)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("error", [ResponseError("OOM"), SystemExit(1)])
+def test_an_ordinary_task_runs_once(threads: TracerThreads, error: BaseException) -> None:
+    target, calls = failing(9, error)
+    one = traced(threads, job(target, is_call=False))
+    assert one.broken is error
+    assert one.traced is None
+    assert len(calls) == 1
+    assert traced(threads, job(lambda: (0, "alive", 0.0), is_call=False)).traced == (0, "alive", 0.0)
+
+
+def test_an_error_that_waiting_does_not_cure_ends_at_once(threads: TracerThreads) -> None:
+    target, calls = failing(9, TypeError("SECRET"))
+    assert isinstance(traced(threads, job(target, is_call=True)).broken, TypeError)
+    assert len(calls) == 1
+
+
+def test_a_worker_that_ends_gives_up(threads: TracerThreads) -> None:
+    reached = threading.Event()
+
+    def target() -> Any:
+        reached.set()
+        raise ResponseError("OOM")
+
+    done: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    threads.trace(job(target, is_call=True), done.put)
+    assert reached.wait(5)
+    threads.hurry()
+    assert isinstance(done.get(timeout=5).broken, ResponseError)
+
+
+def test_a_silenced_job_is_not_traced(threads: TracerThreads) -> None:
+    target, calls = failing(0, SystemExit())
+    one = job(target, is_call=True)
+    one.silenced = True
+    assert traced(threads, one).traced is None
+    assert not calls

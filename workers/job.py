@@ -1,0 +1,78 @@
+"""One task message on its way through the pool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from gateway.errors import ServiceError
+from gateway.reply import Reply
+
+__all__ = ["Job", "Stage"]
+
+
+class Stage(Enum):
+    """Where a job is. Only the hub's thread moves it, but for `SETTLED`, which the job's own thread sets."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SETTLED = "settled"
+    """The outcome is known and on its way into the result backend."""
+    OVER = "over"
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Job:
+    """What Celery's `Request` gave the pool; the request itself keeps only a weak reference to it.
+
+    Attributes:
+        task_id: id of the task; for a call, of the call.
+        target, args: Celery's tracer and its arguments `(name, id, request, body, content_type, content_encoding)`.
+        on_accepted, on_done, on_lost, on_timeout: the request's callbacks; they run on the hub's thread only.
+        soft_limit_s, hard_limit_s: Celery's time limits.
+        silenced: it was revoked, cancelled or timed out: its end has been announced, no callback may follow.
+        started: `time.monotonic()` of its start.
+        runtime_s: how long the call itself took.
+        outcome: what the tracer is to store; None for an ordinary task.
+        traced: the tracer's `(failed, value, runtime)`; None if the tracer itself broke, then `broken` says why.
+    """
+
+    task_id: str
+    target: Callable[..., tuple[int, Any, float | None]]
+    args: Sequence[Any]
+    on_accepted: Callable[[int, float], object]
+    on_done: Callable[[tuple[int, Any, float | None]], object]
+    on_lost: Callable[[Any], object]
+    on_timeout: Callable[[bool, float], object]
+    on_terminate: Callable[[Job], None]
+    soft_limit_s: float | None = None
+    hard_limit_s: float | None = None
+    stage: Stage = Stage.WAITING
+    silenced: bool = False
+    soft_limit_passed: bool = False
+    started: float = 0.0
+    runtime_s: float | None = None
+    outcome: Reply | ServiceError | Exception | None = None
+    traced: tuple[int, Any, float | None] | None = None
+    broken: BaseException | None = None
+    coroutine: asyncio.Task[None] | None = None
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """The message's headers, completed by Celery."""
+        found: Mapping[str, Any] = self.args[2]
+        return found
+
+    @property
+    def call_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """The call's args and kwargs; `CallRequest` decoded them."""
+        args, kwargs, _ = self.args[3]
+        return args, kwargs
+
+    def terminate(self, signal: int | None = None) -> None:
+        """End this job alone; Celery calls it on the hub's thread when a task is revoked or cancelled."""
+        self.on_terminate(self)

@@ -1,0 +1,1 @@
+"""One transport a protocol: each makes an attempt, and says exactly what came of it."""
