@@ -22,6 +22,7 @@ _log = logging.getLogger("gateway.waiter")
 
 _RECONNECT_S = 0.2
 _MAX_RECONNECT_S = 2.0
+_CANCEL_S = 0.1
 #: A channel that is always subscribed to: without any, there would be no connection to read from.
 _ANCHOR = "gateway:waiter"
 
@@ -41,6 +42,7 @@ class Waiter:
         self._key_for = key_for
         self._lock = threading.Lock()
         self._pid = 0
+        self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._waiting: dict[str, list[OutcomeFuture]] = {}
@@ -61,6 +63,7 @@ class Waiter:
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
+            self._closing = True
             alive = loop is not None and self._pid == os.getpid()
         if alive and loop is not None and thread is not None:
             with contextlib.suppress(RuntimeError):
@@ -72,6 +75,7 @@ class Waiter:
             # A forked child has neither the thread nor the right to its parent's sockets.
             if self._loop is None or self._pid != os.getpid():
                 self._pid = os.getpid()
+                self._closing = False
                 self._waiting, self._fresh, self._changed = {}, set(), asyncio.Event()
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
@@ -86,9 +90,10 @@ class Waiter:
         try:
             loop.run_forever()
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                loop.run_until_complete(task)
+            # More than once: a cancellation that meets a reply halfway is swallowed now and then.
+            while not task.done():
+                task.cancel()
+                loop.run_until_complete(asyncio.wait([task], timeout=_CANCEL_S))
             loop.run_until_complete(loop.shutdown_asyncgens())
             for futures in self._waiting.values():
                 for future in futures:
@@ -126,7 +131,8 @@ class Waiter:
     async def _listen(self) -> None:
         """Follow, and begin again after a broken connection."""
         pause = _RECONNECT_S
-        while True:
+        # A client that is closed while it is cancelled may end with an error of its own in place of the cancellation.
+        while not self._closing:
             self._changed.clear()
             if not self._waiting:
                 await self._changed.wait()
@@ -135,9 +141,13 @@ class Waiter:
                     await pubsub.subscribe(_ANCHOR)
                     pause = _RECONNECT_S
                     await self._follow(client, pubsub)
-            except* ERRORS as broken:
-                _log.debug("waiting for results goes on after %s", broken.exceptions[0])
-            await asyncio.sleep(pause)
+            except* ERRORS as away:
+                _log.debug("waiting for results goes on after %r", away.exceptions[0])
+            except* Exception as defect:
+                # Whoever waits must not hang for it.
+                _log.error("waiting for results goes on after a defect", exc_info=defect)
+            if not self._closing:
+                await asyncio.sleep(pause)
             pause = min(pause * 2, _MAX_RECONNECT_S)
 
     async def _follow(self, client: Any, pubsub: Any) -> None:

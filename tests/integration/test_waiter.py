@@ -1,0 +1,123 @@
+"""Waiting for results through everything that the result store does."""
+
+import concurrent.futures
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from gateway.dev.valkey import Valkey
+from gateway.waiter import Waiter
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Valkey]:
+    """A server of the test's own, which it may stop."""
+    server = Valkey(tmp_path, append_only=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def waiter(store: Valkey) -> Iterator[Waiter]:
+    made = Waiter(store.url(), lambda call_id: f"result-{call_id}")
+    yield made
+    made.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "gateway-waiter"]
+
+
+def finish(store: Valkey, call_id: str, *, announce: bool = True) -> None:
+    """What Celery does with a result."""
+    with redis.Redis.from_url(store.url()) as client:
+        client.set(f"result-{call_id}", f"of {call_id}")
+        if announce:
+            client.publish(f"result-{call_id}", f"of {call_id}")
+
+
+def subscriptions(store: Valkey) -> set[str]:
+    with redis.Redis.from_url(store.url()) as client:
+        return {channel.decode() for channel in client.pubsub_channels("result-*")}
+
+
+def wait_for_subscription(store: Valkey, *call_ids: str) -> None:
+    ends = threading.Event()
+    for _ in range(500):
+        if {f"result-{call_id}" for call_id in call_ids} <= subscriptions(store):
+            return
+        ends.wait(0.01)
+    raise AssertionError("nothing was subscribed to")
+
+
+def test_a_result_from_before_is_found(store: Valkey, waiter: Waiter) -> None:
+    finish(store, "a")
+    assert waiter.watch("a").result(5) == b"of a"
+    assert waiter.watch("a").result(5) == b"of a"
+
+
+def test_a_result_that_comes_is_announced(store: Valkey, waiter: Waiter) -> None:
+    future = waiter.watch("a")
+    wait_for_subscription(store, "a")
+    finish(store, "a")
+    assert future.result(5) == b"of a"
+
+
+def test_many_wait_for_many(store: Valkey, waiter: Waiter) -> None:
+    names = [str(number) for number in range(300)]
+    futures = [waiter.watch(name) for name in names for _ in range(2)]
+    wait_for_subscription(store, *names)
+    for name in reversed(names):
+        finish(store, name)
+    concurrent.futures.wait(futures, 10)
+    assert [future.result(0) for future in futures] == [f"of {name}".encode() for name in names for _ in range(2)]
+
+
+def test_who_no_longer_waits_is_forgotten(store: Valkey, waiter: Waiter) -> None:
+    first, second = waiter.watch("a"), waiter.watch("a")
+    other = waiter.watch("b")
+    wait_for_subscription(store, "a", "b")
+    first.cancel()
+    finish(store, "a")
+    assert second.result(5) == b"of a"
+    other.cancel()
+    third = waiter.watch("c")
+    wait_for_subscription(store, "c")
+    assert subscriptions(store) == {"result-c"}
+    third.cancel()
+
+
+def test_a_result_that_was_stored_while_the_store_was_away_is_found(store: Valkey, waiter: Waiter) -> None:
+    future = waiter.watch("a")
+    wait_for_subscription(store, "a")
+    store.process.kill()
+    store.restart()
+    # Not announced: whoever subscribes again has to look.
+    finish(store, "a", announce=False)
+    assert future.result(15) == b"of a"
+
+
+def test_waiting_can_begin_while_the_store_is_away(store: Valkey, waiter: Waiter) -> None:
+    store.process.kill()
+    future = waiter.watch("a")
+    with pytest.raises(concurrent.futures.TimeoutError):
+        future.result(0.5)
+    store.restart()
+    finish(store, "a")
+    assert future.result(15) == b"of a"
+
+
+def test_closing_cancels_who_waits(store: Valkey) -> None:
+    waiter = Waiter(store.url(), str)
+    future = waiter.watch("a")
+    waiter.close()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(5)
+
+
+def test_closing_while_the_store_is_away(store: Valkey) -> None:
+    waiter = Waiter(store.url(), str)
+    future = waiter.watch("a")
+    store.process.kill()
+    waiter.close()
+    assert future.cancelled()
