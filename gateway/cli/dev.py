@@ -1,8 +1,10 @@
 """`gateway dev`: the demo's stack, kept up until Ctrl-C."""
 
+import os
 import shlex
 import sys
 import time
+from pathlib import Path
 
 import click
 
@@ -18,6 +20,7 @@ _HOW = """\
 Ready. In another shell, in this folder:
 
 {exports}
+{path}
 
   gateway call user-service GET '/users/{{user_id}}' -p user_id=123
   gateway call user-service goodgo.user.v1.UserService/GetUser -d '{{"user_id": "123"}}'
@@ -71,6 +74,10 @@ def _how(stack: Stack) -> str:
     exports = "\n".join(
         f"  export {name}={shlex.quote(value)}" for name, value in stack.environ.items() if name.startswith("GATEWAY_")
     )
+    # `make dev` runs it without activating the environment.
+    bin_folder = Path(sys.executable).parent
+    on_path = str(bin_folder) in os.environ.get("PATH", "").split(os.pathsep)
+    path = "" if on_path else f"  export PATH={shlex.quote(str(bin_folder))}:$PATH\n"
     return _HOW.format(
-        exports=exports, flower_url=stack.flower.url, flower_login=stack.flower.login, folder=stack.folder
+        exports=exports, path=path, flower_url=stack.flower.url, flower_login=stack.flower.login, folder=stack.folder
     )

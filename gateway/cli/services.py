@@ -21,7 +21,9 @@ def services(config: str | None) -> None:
     """List the services of the catalogue: where they are, and how patient the gateway is with them."""
     catalogue = load_catalogue(config)
     table = Table(title=f"{len(catalogue.services)} services in {catalogue.path}")
-    for column in ("service", "protocol", "address", "auth", "total", "attempt", "connect", "pool", "connections"):
+    for column in ("service", "protocol"):
+        table.add_column(column, no_wrap=True)
+    for column in ("address", "auth", "total/attempt/connect/pool s"):
         table.add_column(column, overflow="fold")
     for service in catalogue.services.values():
         timeouts = service.policy.timeouts
@@ -31,8 +33,7 @@ def services(config: str | None) -> None:
                 protocol,
                 address(service, protocol),
                 "none" if service.auth is None else f"{service.auth.type} {service.auth.secret}",
-                *(f"{seconds:g} s" for seconds in (timeouts.total, timeouts.attempt, timeouts.connect, timeouts.pool)),
-                str(service.policy.connections.max),
+                "/".join(f"{bound:g}" for bound in (timeouts.total, timeouts.attempt, timeouts.connect, timeouts.pool)),
             )
     Console().print(table)
 
