@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import before_task_publish
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from gateway.codec import TASK
@@ -48,7 +48,8 @@ def make_app(settings: Settings, *, queues: Sequence[str] = ()) -> Celery:
         task_serializer="json",
         result_serializer="json",
         task_default_queue=FRONT_QUEUE,
-        task_queues=[Queue(name) for name in queues] or None,
+        # Each with an exchange of its own, as Celery makes them by itself: in a shared one a message reaches all.
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in queues] or None,
         # A call is acknowledged after its outcome is stored.
         task_acks_late=True,
         task_reject_on_worker_lost=True,

@@ -119,11 +119,13 @@ def test_revoke_cancels_only_that_call(rig: Rig) -> None:
 
 def test_revoke_of_a_call_that_waits_for_its_turn(rig: Rig) -> None:
     rig.worker(concurrency=1, conf={"worker_prefetch_multiplier": 2})
-    running, waiting = rig.send(sleep_s=2), rig.send(sleep_s=0)
+    running, waiting = rig.send(sleep_s=3), rig.send(sleep_s=0)
     eventually(lambda: rig.unacked() == 2 and rig.happened("started"), "one runs, one waits")
     waiting.revoke(terminate=True)
     with pytest.raises(TaskRevokedError):
         waiting.get(timeout=10)
+    eventually(lambda: rig.unacked() == 1, "it is acknowledged at once, not when its turn comes", 5)
+    assert not rig.happened("ended")
     assert running.get(timeout=10)["status"] == 200
     assert rig.happened("started") == [running.id]
     rig.acknowledged()

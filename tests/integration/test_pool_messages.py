@@ -88,6 +88,19 @@ def test_malformed_messages_end_and_the_worker_lives(rig: Rig) -> None:
     assert len(WITH_AN_ID) + len(WITHOUT_AN_ID) == 40
 
 
+@pytest.mark.parametrize(
+    ("body", "headers"), [("7", {}), ("[1, 2]", {}), (json.dumps([[], {}, {}]), {"timelimit": "soon"})]
+)
+def test_a_malformed_message_of_an_ordinary_task_ends(rig: Rig, body: str, headers: dict[str, Any]) -> None:
+    worker = rig.worker()
+    call_id = str(uuid4())
+    rig.raw(body, {"task": "tests.total", "id": call_id} | headers)
+    with pytest.raises(InvalidCallError):
+        rig.app.AsyncResult(call_id).get(timeout=10)
+    rig.acknowledged()
+    assert "connecting anew" not in worker.output()
+
+
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_an_entry_that_is_no_message_costs_one_reconnect(rig: Rig, entry: str) -> None:
     worker = rig.worker()

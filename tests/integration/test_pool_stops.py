@@ -70,15 +70,17 @@ def test_a_cold_stop_amid_a_warm_one(rig: Rig) -> None:
 
 
 def test_a_soft_shutdown_acknowledges_what_ends_in_its_time(rig: Rig) -> None:
-    worker = rig.worker(conf={"worker_soft_shutdown_timeout": 3.0})
+    worker = rig.worker(concurrency=2, conf={"worker_soft_shutdown_timeout": 3.0, "worker_prefetch_multiplier": 2})
     short, long = rig.send(sleep_s=1.5), rig.send(sleep_s=60)
-    eventually(lambda: len(rig.happened("started")) == 2, "both run")
+    rig.send()
+    eventually(lambda: len(rig.happened("started")) == 2 and rig.unacked() == 3, "two run, one waits")
     worker.process.signal(signal.SIGQUIT)
-    eventually(lambda: rig.unacked() == 1, "the short one is acknowledged while the long one has time", 3)
+    eventually(lambda: rig.unacked() == 2, "the short one is acknowledged while the long one has time", 3)
     worker.wait(20)
     assert short.get(timeout=5)["status"] == 200
     assert rig.happened("cancelled") == [long.id]
-    assert (rig.queued(), rig.unacked()) == (1, 0)
+    assert len(rig.happened("started")) == 2, "nothing more is started"
+    assert (rig.queued(), rig.unacked()) == (2, 0)
 
 
 def test_a_soft_shutdown_ends_as_soon_as_nothing_runs(rig: Rig) -> None:

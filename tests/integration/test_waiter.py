@@ -24,8 +24,9 @@ def store(tmp_path: Path) -> Iterator[Valkey]:
 def waiter(store: Valkey) -> Iterator[Waiter]:
     made = Waiter(store.url(), lambda call_id: f"result-{call_id}")
     yield made
+    thread = made._thread
     made.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "gateway-waiter"]
+    assert thread is None or not thread.is_alive()
 
 
 def finish(store: Valkey, call_id: str, *, announce: bool = True) -> None:

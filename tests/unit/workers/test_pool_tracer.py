@@ -13,6 +13,10 @@ from workers.job import Job
 from workers.pool_tracer import TracerThreads
 
 
+def _at_once(step: Callable[[], object]) -> None:
+    step()
+
+
 def nothing(*_: Any) -> Any:
     return None
 
@@ -27,7 +31,7 @@ def job(target: Callable[..., Any], *, is_call: bool) -> Job:
 
 @pytest.fixture
 def threads() -> Iterator[TracerThreads]:
-    made = TracerThreads("test", 1, lambda step: step())
+    made = TracerThreads("test", 1, _at_once)
     made.start()
     yield made
     made.hurry()
