@@ -25,7 +25,6 @@ class Wire:
     sent: float | None = None
     """When the first byte of the request may have been handed to the socket."""
     first_byte: float | None = None
-    ended: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,9 +47,9 @@ class Expected:
         outcome.to_error(service="faults", operation="op")  # every field is one that the error has
 
 
-async def eventually(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds, 5 seconds at most."""
-    async with asyncio.timeout(5):
+async def eventually(condition: Callable[[], object], within: float = 5.0) -> None:
+    """Wait until a condition holds, for `within` seconds at most."""
+    async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in another process or on a socket
             await asyncio.sleep(0.005)
 
@@ -59,18 +59,20 @@ def attempt_of(
     timeouts: Mapping[str, float] | None = None,
     *,
     request_id: str = "r1",
+    headers: Mapping[str, str] | None = None,
     max_reply_bytes: int = 1_000_000,
+    max_messages: int = 100,
 ) -> Attempt:
-    """An attempt with short bounds; `timeouts` go over them."""
+    """An attempt with short bounds; `timeouts` go over them, and `headers` over the request id's."""
     bounds = {"attempt": 5.0, "connect": 0.4, "pool": 0.4, "total": 10.0, **(timeouts or {})}
     return Attempt(
         call=call,
         number=1,
-        headers={"x-request-id": request_id},
+        headers={"x-request-id": request_id} if headers is None else headers,
         timeouts=Timeouts(**bounds),
         budget_s=bounds["attempt"],
         max_reply_bytes=max_reply_bytes,
-        max_messages=100,
+        max_messages=max_messages,
     )
 
 

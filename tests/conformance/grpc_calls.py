@@ -1,7 +1,5 @@
 """Services and attempts for the tests of the gRPC transport, and what is said about their results."""
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,10 @@ from gateway.errors import Delivery, ServiceError
 from gateway.outcome import Failure
 from gateway.policy import Policy, Timeouts
 from gateway.service import GrpcEndpoint, Service
+from tests.conformance.contract import attempt_of
 from workers.transports.base import Answer, Attempt
 
-__all__ = ["ROOT", "STREAM", "UNARY", "answered", "eventually", "failed", "make_attempt", "make_service"]
+__all__ = ["ROOT", "STREAM", "UNARY", "answered", "failed", "make_attempt", "make_service"]
 
 ROOT = Path(__file__).resolve().parents[2]
 UNARY = "goodgo.user.v1.UserService/GetUser"
@@ -40,21 +39,13 @@ def make_attempt(
     **timeouts: Any,
 ) -> Attempt:
     body = {"user_id": request} if isinstance(request, str) else request
-    return Attempt(
-        call=GrpcCall("user-service", method, body, metadata=metadata or {}),
-        number=1,
+    return attempt_of(
+        GrpcCall("user-service", method, body, metadata=metadata or {}),
+        {"attempt": budget, "connect": 1.0, "pool": 1.0, **timeouts},
         headers=headers or {},
-        timeouts=Timeouts(attempt=budget, **timeouts),
-        budget_s=budget,
         max_reply_bytes=max_bytes,
         max_messages=max_messages,
     )
-
-
-async def eventually(condition: Callable[[], bool], within: float = 3.0) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens in a server
-            await asyncio.sleep(0.01)
 
 
 def answered(result: Answer | Failure) -> Answer:

@@ -18,7 +18,8 @@ from gateway.errors import (
     ServiceUnavailableError,
 )
 from gateway.policy import Policy, ReplyBounds, Timeouts
-from tests.conformance.grpc_calls import ROOT, UNARY, answered, eventually, failed, make_attempt, make_service
+from tests.conformance.contract import eventually
+from tests.conformance.grpc_calls import ROOT, UNARY, answered, failed, make_attempt, make_service
 from tests.servers.grpc_faults import FaultyUsers, compile_protos
 from workers.transports.rpc import GrpcTransport
 

@@ -18,6 +18,9 @@ class RawConnection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self._initial_window = 65_535
+        self._windows: dict[int, int] = {0: 65_535}
+        self._wider = asyncio.Event()
 
     def frame(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
         """Write one frame (RFC 9113, section 4.1)."""
@@ -42,6 +45,38 @@ class RawConnection:
         """Write one gRPC message."""
         self.frame(0, 0, stream, b"\0" + struct.pack(">I", len(message)) + message)
 
+    async def body(self, stream: int, payload: bytes) -> None:
+        """Write DATA as fast as the peer's windows allow (RFC 9113, section 6.9)."""
+        sent = 0
+        while sent < len(payload):
+            room = min(self._windows[0], self._initial_window + self._windows.get(stream, 0), 16_384)
+            if room <= 0:
+                self._wider.clear()
+                await self._wider.wait()
+                continue
+            part = payload[sent : sent + room]
+            self.frame(0, 0, stream, part)
+            sent += len(part)
+            for each in (0, stream):
+                self._windows[each] = self._windows.get(each, 0) - len(part)
+            await self.writer.drain()
+
+    async def read_frame(self) -> tuple[int, int, int]:
+        """Read one frame, and do what the connection itself needs for it; returns kind, flags and stream."""
+        head = await self.reader.readexactly(9)
+        kind, flags, stream = head[3], head[4], struct.unpack(">I", head[5:])[0]
+        payload = await self.reader.readexactly(int.from_bytes(head[:3], "big"))
+        if kind == 4 and not flags & 1:
+            for name, value in struct.iter_unpack(">HI", payload):
+                self._initial_window = value if name == 4 else self._initial_window
+            self.frame(4, 1, 0)
+        elif kind == 6 and not flags & 1:
+            self.frame(6, 1, 0, payload)
+        elif kind == 8:
+            self._windows[stream] = self._windows.get(stream, 0) + struct.unpack(">I", payload)[0]
+        self._wider.set()
+        return kind, flags, stream
+
     def trailers(self, stream: int, status: int, message: str = "") -> None:
         """Write the end of a gRPC reply."""
         self.headers(stream, {"grpc-status": str(status), "grpc-message": message}, end=True)
@@ -65,20 +100,42 @@ class RawServer:
     """A server that speaks just enough HTTP/2 to misbehave in it.
 
     Attributes:
+        behave: what it does with a request that arrived completely, until the caller gives it up.
+        on_accept: what it does with a connection instead of reading from it.
+        on_head: what it does when it has read the head of a request, before it reads on.
         connections: how many were accepted.
+        heads: how many requests began to arrive.
         requests: how many requests arrived completely.
+
+    Args:
+        greet: whether it sends the SETTINGS that a connection begins with.
+        listener: the socket that it listens on; None: a free loopback port.
     """
 
-    def __init__(self, behave: Behaviour, *, greet: bool = True, on_accept: Behaviour | None = None) -> None:
-        self._behave = behave
+    def __init__(
+        self,
+        behave: Behaviour,
+        *,
+        greet: bool = True,
+        on_accept: Behaviour | None = None,
+        on_head: Behaviour | None = None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        self.behave = behave
+        self.on_accept = on_accept
+        self.on_head = on_head
         self._greet = greet
-        self._on_accept = on_accept
+        self._listener = listener
         self.connections = 0
+        self.heads = 0
         self.requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        if self._listener is None:
+            self._listener = socket.socket()
+            self._listener.bind(("127.0.0.1", 0))
+        self._server = await asyncio.start_server(self._accept, sock=self._listener)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -99,8 +156,8 @@ class RawServer:
     async def _serve(self, connection: RawConnection) -> None:
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                if self._on_accept is not None:
-                    await self._on_accept(connection, 0)
+                if self.on_accept is not None:
+                    await self.on_accept(connection, 0)
                     return
                 await connection.reader.readexactly(24)  # the client's preface, RFC 9113, section 3.4
                 if self._greet:
@@ -110,14 +167,24 @@ class RawServer:
             connection.writer.transport.abort()
 
     async def _read_frames(self, connection: RawConnection) -> None:
-        while True:
-            head = await connection.reader.readexactly(9)
-            kind, flags, stream = head[3], head[4], struct.unpack(">I", head[5:])[0]
-            payload = await connection.reader.readexactly(int.from_bytes(head[:3], "big"))
-            if kind == 4 and not flags & 1:
-                connection.frame(4, 1, 0)
-            elif kind == 6 and not flags & 1:
-                connection.frame(6, 1, 0, payload)
-            elif kind in (0, 1) and flags & 1:
-                self.requests += 1
-                await self._behave(connection, stream)
+        running: dict[int, asyncio.Task[None]] = {}
+        try:
+            while True:
+                kind, flags, stream = await connection.read_frame()
+                if kind == 1:
+                    self.heads += 1
+                    if self.on_head is not None:
+                        await self.on_head(connection, stream)
+                if kind in (0, 1) and flags & 1:
+                    self.requests += 1
+                    running[stream] = asyncio.ensure_future(self._answer(connection, stream))
+                if kind == 3 and stream in running:
+                    running[stream].cancel()
+        finally:
+            for task in running.values():
+                task.cancel()
+            await asyncio.gather(*running.values(), return_exceptions=True)
+
+    async def _answer(self, connection: RawConnection, stream: int) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self.behave(connection, stream)

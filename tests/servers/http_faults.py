@@ -1,7 +1,7 @@
 """An HTTP service that misbehaves: raw asyncio on a free loopback port, one behaviour for each path.
 
-`/name` misbehaves as the function below whose name is `name`, with `-` for `_`. What a service does before it has read
-anything is asked for with `on_accept`.
+`/name` misbehaves as the function below whose name is `name`, with `-` for `_`; `misbehave` is for every path. What a
+service does before it has read anything is asked for with `on_accept`.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import socket
 import ssl
 import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import brotli
@@ -20,7 +20,7 @@ from backports import zstd
 
 from tests.servers.authority import server_context
 
-__all__ = ["Arrival", "HttpFaults", "compressed_zeros", "full_backlog"]
+__all__ = ["Arrival", "HttpFaults", "compressed_zeros"]
 
 _MIB = 1024 * 1024
 
@@ -68,6 +68,9 @@ class HttpFaults:
     Attributes:
         on_accept: what it does with a connection before reading from it.
         tls: whether it speaks TLS, as localhost.
+        misbehave: what it does with every request, whatever the path says; None: what the path says.
+        listener: the socket that it listens on; None: a free loopback port.
+        heads: how many requests it has begun to read.
         arrivals: what it has read, in order.
         connections: how many it has accepted.
         say: status, content type and body of `/say`.
@@ -76,6 +79,9 @@ class HttpFaults:
 
     on_accept: Literal["read", "hang", "reset"] = "read"
     tls: bool = False
+    misbehave: str | None = None
+    listener: socket.socket | None = None
+    heads: int = 0
     arrivals: list[Arrival] = field(default_factory=list)
     connections: int = 0
     finished: int = 0
@@ -85,8 +91,12 @@ class HttpFaults:
 
     async def __aenter__(self) -> Self:
         context = server_context() if self.tls else None
+        listener = self.listener
+        if listener is None:
+            listener = socket.socket()
+            listener.bind(("127.0.0.1", 0))
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", 0, ssl=context, limit=4 * _MIB, backlog=1000
+            self._accept, sock=listener, ssl=context, limit=4 * _MIB, backlog=1000
         )
         return self
 
@@ -127,12 +137,13 @@ class HttpFaults:
                 arrival = await self._read(connection)
                 self.arrivals.append(arrival)
                 connection.requests += 1
-                name = arrival.target.partition("?")[0].split("/")[1].replace("-", "_")
+                asked = replace(arrival, target=self._asked(arrival.target))
+                name = asked.target.partition("?")[0].split("/")[1].replace("-", "_")
                 if name == "say":
                     said, content_type, body = self.say
                     connection.send(reply(body, status=f"{said} Said", content_type=content_type))
                 else:
-                    await _BEHAVIOURS.get(name, ok)(connection, arrival)
+                    await _BEHAVIOURS.get(name, ok)(connection, asked)
                 await writer.drain()
                 self.finished += 1
         except (_End, asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError, ssl.SSLError):
@@ -142,13 +153,17 @@ class HttpFaults:
             with contextlib.suppress(Exception):
                 writer.close()
 
-    @staticmethod
-    async def _read(connection: _Connection) -> Arrival:
+    def _asked(self, target: str) -> str:
+        """The path that says what to do."""
+        return target if self.misbehave is None else f"/{self.misbehave}"
+
+    async def _read(self, connection: _Connection) -> Arrival:
         head = (await connection.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request, *lines = head.strip().split("\r\n")
         method, target, _ = request.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        if target.startswith("/reset-while-sending"):
+        self.heads += 1
+        if self._asked(target).startswith("/reset-while-sending"):
             connection.reset()
             raise _End
         body = await connection.reader.readexactly(int(headers.get("content-length", "0")))
@@ -248,6 +263,12 @@ async def eof_in_head(connection: _Connection, arrival: Arrival) -> None:
 async def truncated_body(connection: _Connection, arrival: Arrival) -> None:
     connection.send(reply(GOOD)[:-3])
     raise _End
+
+
+@_behaviour
+async def truncated_message(connection: _Connection, arrival: Arrival) -> None:
+    """The JSON breaks off and the reply ends as it should."""
+    connection.send(reply(GOOD[:-3]))
 
 
 @_behaviour
@@ -403,18 +424,3 @@ def compressed_zeros(coding: str, mebibytes: int) -> bytes:
         return b"".join([frames.compress(block) for _ in range(mebibytes)] + [frames.flush()])
     deflate = zlib.compressobj(1, wbits=31 if coding == "gzip" else 15)
     return b"".join([deflate.compress(block) for _ in range(mebibytes)] + [deflate.flush()])
-
-
-@contextlib.asynccontextmanager
-async def full_backlog() -> AsyncIterator[str]:
-    """The URL of a port whose queue of connections is full: a connection attempt gets no answer at all."""
-    with contextlib.ExitStack() as sockets:
-        listener = sockets.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = sockets.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        await asyncio.sleep(0)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -125,7 +125,7 @@ class HttpPool(httpx.AsyncBaseTransport):
             if isinstance(error, httpx.TransportError) or not isinstance(error, Exception):
                 raise
             raise exchange_error(error) from error
-        return _ReplyStream(self, reply, handler, wire)
+        return _ReplyStream(self, reply, handler)
 
     async def _connect(self, outgoing: Request, bound_s: float | None) -> Connection:
         # Without a limit of the connector's own, `connect` is name resolution, TCP and TLS, and no wait for a slot.
@@ -179,11 +179,10 @@ class HttpPool(httpx.AsyncBaseTransport):
 class _ReplyStream(httpx.AsyncByteStream):
     """The body of a response as it arrives, not decoded; holds the permit."""
 
-    def __init__(self, pool: HttpPool, reply: ClientResponse, handler: Handler, wire: Wire) -> None:
+    def __init__(self, pool: HttpPool, reply: ClientResponse, handler: Handler) -> None:
         self.reply = reply
         self._pool: HttpPool | None = pool
         self._handler = handler
-        self._wire = wire
 
     def __aiter__(self) -> "_ReplyStream":
         return self
@@ -197,7 +196,6 @@ class _ReplyStream(httpx.AsyncByteStream):
             raise exchange_error(error, in_body=True) from error
         if chunk:
             return chunk
-        self._wire.ended = monotonic()
         raise StopAsyncIteration
 
     def _check_end(self) -> None:

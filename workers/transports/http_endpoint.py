@@ -153,7 +153,6 @@ class HttpEndpoint:
     ) -> Received | Failure:
         status, headers = response.status_code, _joined(response.headers.raw)
         if method == "HEAD" or status in (204, 304) or status < 200:
-            attempt.wire.ended = monotonic()
             return Received(status=status, headers=headers, body=b"", complete=True)
         if is_answer(status):
             return await self._receive_answer(response, stream, headers, attempt)

@@ -37,5 +37,3 @@ class HttpcoreMarks:
                 wire.sent = now
             case "receive_response_headers.complete":
                 wire.first_byte = now
-            case "response_closed.started":
-                wire.ended = now

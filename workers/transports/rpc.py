@@ -118,8 +118,6 @@ class GrpcTransport:
             if self._ended_by_close():
                 return _shut(Delivery.MAYBE_SENT if attempt.wire.sent is not None else Delivery.NOT_SENT)
             raise
-        finally:
-            attempt.wire.ended = monotonic()
 
     async def _with_permit(
         self, attempt: Attempt, method: Method, request: bytes, metadata: Metadata, began: float
@@ -167,11 +165,10 @@ class GrpcTransport:
                 return await self._stream(link, attempt, method, request, metadata, timeout_s)
             return await self._unary(link, attempt, method, request, metadata, timeout_s)
         except grpc.aio.AioRpcError as error:
-            wire.ended = monotonic()
             return to_failure(
                 Ended(
                     error=error,
-                    elapsed_s=wire.ended - wire.sent,
+                    elapsed_s=monotonic() - wire.sent,
                     timeout_s=timeout_s,
                     disconnected=says_lost(error) and await link.lost(),
                     pool=method.pool,

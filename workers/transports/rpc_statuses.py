@@ -106,11 +106,12 @@ class Ended:
 def says_lost(error: grpc.aio.AioRpcError) -> bool:
     """Whether an error reads as if the connection were lost, and not this RPC alone."""
     text = error.details() or ""
+    if error.trailing_metadata():
+        return False
+    if _GARBLED_CONNECTION.match(text):
+        return True
     return (
-        error.code() is grpc.StatusCode.UNAVAILABLE
-        and not error.trailing_metadata()
-        and _LOCAL.match(text) is not None
-        and not _ONE_STREAM.match(text)
+        error.code() is grpc.StatusCode.UNAVAILABLE and _LOCAL.match(text) is not None and not _ONE_STREAM.match(text)
     )
 
 
