@@ -14,16 +14,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway import headers
+from gateway.base_call import SERVICE_NAME
 from gateway.call import Call, protocol_of
-from gateway.catalogue_problem import explain, unknown_key
+from gateway.catalogue_problem import DERIVED, explain, service_keys, unknown_key
 from gateway.errors import InvalidCallError, UnknownServiceError
 from gateway.policy import SECTIONS, merge
 from gateway.service import Service, build_service
 
 __all__ = ["Caller", "Catalogue", "CatalogueError"]
 
+#: Of the reserved headers, those that may carry a credential.
+_FOR_CREDENTIALS = ("x-service-auth", "authorization", "cookie", "proxy-authorization")
+_NOT_FOR_CREDENTIALS = frozenset(headers.RESERVED) - set(_FOR_CREDENTIALS)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_SERVICE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 
 
@@ -201,7 +205,7 @@ def _service(
     written: list[str],
 ) -> Service | None:
     key = f"services.{name}"
-    if not _SERVICE_NAME.fullmatch(name):
+    if not SERVICE_NAME.fullmatch(name):
         problems.append(f"{key}: {name!r} is not a service name; use a-z, 0-9, '.', '_' and '-'")
         return None
     if not isinstance(table, dict):
@@ -217,6 +221,10 @@ def _service(
         table = _resolve(table, environ, missing, key)
     if missing:
         problems.extend(missing)
+        return None
+    derived = [key_ for key_ in DERIVED if key_ in table]
+    if derived:
+        problems.append(unknown_key(key, derived[0], service_keys()))
         return None
     try:
         service = build_service(name, table, defaults, SECTIONS)
@@ -247,6 +255,13 @@ def _service_problems(key: str, service: Service, *, resolved: bool) -> Iterator
         if not _SECRET.fullmatch(service.auth.secret):
             # The value is not shown: it may be the secret itself.
             yield f"{key}.auth.secret: is not a reference; write 'env:NAME' or 'file:/path', never the secret itself"
+    if service.auth is not None:
+        try:
+            headers.check({service.auth.header: "x"}, field=f"{key}.auth.header", reserved=False)
+        except InvalidCallError as error:
+            yield str(error)
+        if service.auth.header.lower() in _NOT_FOR_CREDENTIALS or service.auth.header.lower().startswith("grpc-"):
+            yield f"{key}.auth.header = {service.auth.header!r}: is not for credentials; use 'x-service-auth'"
     for place in (*service.interceptors.before, *service.interceptors.after):
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", place):
             yield f"{key}.interceptors: {place!r} is not a function; write 'package.module:function'"

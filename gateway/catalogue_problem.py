@@ -10,13 +10,13 @@ from gateway import policy, service
 from gateway.policy import SECTIONS
 from gateway.service import Service
 
-__all__ = ["explain", "unknown_key"]
+__all__ = ["DERIVED", "explain", "service_keys", "unknown_key"]
 
 _AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 #: Fields of a service that its table in the file does not have.
-_DERIVED = ("name", "policy", "operation_policies")
+DERIVED = ("name", "policy", "operation_policies")
 
 
 def unknown_key(place: str, key: str, known: tuple[str, ...]) -> str:
@@ -36,10 +36,7 @@ def explain(place: str, table: Any, error: Exception) -> str:
     unknown = _UNKNOWN.search(why)
     if unknown:
         section = inner.split(".")[-1] if inner else ""
-        known = (
-            _known_keys(section) or tuple(name for name in Service.__struct_fields__ if name not in _DERIVED) + SECTIONS
-        )
-        return unknown_key(key, unknown["name"], known)
+        return unknown_key(key, unknown["name"], _known_keys(section) or service_keys())
     lacks = _MISSING.search(why)
     if lacks:
         return f"{key}: lacks {lacks['name']!r}; add it"
@@ -51,6 +48,11 @@ def explain(place: str, table: Any, error: Exception) -> str:
     )
     # Our own explanations have a semicolon before their cure.
     return f"{key}{shown}: {why[:1].lower() + why[1:]}" + ("" if ";" in why else "; correct it")
+
+
+def service_keys() -> tuple[str, ...]:
+    """What the table of a service may have."""
+    return tuple(name for name in Service.__struct_fields__ if name not in DERIVED) + SECTIONS
 
 
 def _known_keys(section: str) -> tuple[str, ...]:

@@ -5,14 +5,14 @@ Decoding takes whatever is on the broker. It gives an envelope that is valid in 
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Never
+from typing import Any
 
 import msgspec
 
 from gateway.envelope import VERSION, Envelope
 from gateway.errors import InvalidCallError, ServiceError
-from gateway.plain_json import has_kombu_tag
-from gateway.reference import fill
+from gateway.kombu_tag import has_kombu_tag
+from gateway.reference import KEY, fill, looks_like_reference, uses_previous
 
 __all__ = ["TASK", "decode", "encode", "json_schema"]
 
@@ -21,7 +21,15 @@ TASK = "gateway.call"
 
 
 def encode(envelope: Envelope) -> dict[str, Any]:
-    """The keyword arguments of the task: plain JSON."""
+    """The keyword arguments of the task: plain JSON.
+
+    Raises:
+        InvalidCallError: a call with references has data that would be taken for one.
+    """
+    if envelope.uses_previous and looks_like_reference(envelope.call):
+        raise InvalidCallError.because(
+            "call", f"an object in it has the one key {KEY!r}, as references have", "use another key"
+        )
     wire: dict[str, Any] = msgspec.to_builtins(envelope)
     if has_kombu_tag(wire["call"]):
         wire["call_json"] = json.dumps(wire.pop("call"), allow_nan=False)
@@ -42,49 +50,60 @@ def decode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Envelope:
     _check_version(fields)
     if "call_json" in fields:
         if "call" in fields:
-            _refuse("call_json", "the message has a call too", "send one of them")
+            raise InvalidCallError.because("call_json", "the message has a call too", "send one of them")
         fields["call"] = _parse(fields.pop("call_json"))
     if "call" not in fields:
-        _refuse("call", "the message has none", "see `gateway schema`")
+        raise InvalidCallError.because("call", "the message has none", "see `gateway schema`")
     if fields.get("uses_previous") is True:
         if not args:
-            _refuse("call", "it refers to the result of a step before, and there is none", "run it in a chain or chord")
+            raise InvalidCallError.because(
+                "call", "it refers to the result of a step before, and there is none", "run it in a chain or chord"
+            )
         fields["call"] = fill(fields["call"], args[0])
         # The references are resolved: what is left is a call like any other.
         fields["uses_previous"] = False
     try:
-        return msgspec.convert(fields, Envelope)
+        envelope = msgspec.convert(fields, Envelope)
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, ServiceError):
             raise error.__cause__ from None
         why, _, place = str(error).partition(" - at ")
         field = place.strip("`").removeprefix("$").removeprefix(".") or "message"
-        _refuse(field, why[:1].lower() + why[1:], "see `gateway schema`")
+        raise InvalidCallError.because(field, why[:1].lower() + why[1:], "see `gateway schema`") from None
     except (RecursionError, OverflowError) as error:
-        _refuse("message", f"it cannot be read ({type(error).__name__})", "send a flatter call with ordinary numbers")
+        raise InvalidCallError.because(
+            "message", f"it cannot be read ({type(error).__name__})", "send a flatter call with ordinary numbers"
+        ) from None
+    if uses_previous(envelope.call):
+        raise InvalidCallError.because(
+            "call", "it has a reference, and the message does not say so", "send uses_previous=true"
+        )
+    return envelope
 
 
 def _check_version(fields: Mapping[str, Any]) -> None:
     version = fields.get("version")
     if version is None:
-        _refuse("version", "the message has none", f"send version={VERSION}; see `gateway schema`")
+        raise InvalidCallError.because(
+            "version", "the message has none", f"send version={VERSION}; see `gateway schema`"
+        )
     if isinstance(version, bool) or version != VERSION:
-        _refuse("version", f"{version!r:.40} is not known here", f"send version={VERSION}, or deploy newer workers")
+        raise InvalidCallError.because(
+            "version", f"{version!r:.40} is not known here", f"send version={VERSION}, or deploy newer workers"
+        )
 
 
 def _parse(text: Any) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (TypeError, ValueError, RecursionError):
-        _refuse("call_json", "it is not JSON text", "send the call as JSON, or as `call`")
+        raise InvalidCallError.because(
+            "call_json", "it is not JSON text", "send the call as JSON, or as `call`"
+        ) from None
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _refuse(field: str, why: str, cure: str) -> Never:
-    raise InvalidCallError(f"{field}: {why}; {cure}", field=field, cure=cure)
 
 
 def json_schema() -> dict[str, Any]:

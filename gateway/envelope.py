@@ -1,7 +1,7 @@
 """A call on its way: the call, who asks, until when, and what ties it to a trace. The keyword arguments of the task."""
 
 from math import isfinite
-from typing import Final, Literal, Never
+from typing import Final, Literal
 
 import msgspec
 
@@ -51,14 +51,14 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     uses_previous: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("correlation_id", "request_id", "idempotency_key", "caller", "traceparent", "tracestate"):
+        for name in ("correlation_id", "request_id", "idempotency_key", "caller"):
             check_id(name, getattr(self, name))
         if self.deadline_at is not None and self.deadline_s is not None:
-            _refuse("deadline_s", "deadline_at is given too", "pass one of them")
+            raise InvalidCallError.because("deadline_s", "deadline_at is given too", "pass one of them")
         for name in ("deadline_at", "sent_at"):
             moment = getattr(self, name)
             if moment is not None and not (isfinite(moment) and moment > 0):
-                _refuse(name, f"{moment!r} is not a Unix time", "pass seconds since 1970")
+                raise InvalidCallError.because(name, f"{moment!r} is not a Unix time", "pass seconds since 1970")
         if self.deadline_s is not None:
             check_deadline("deadline_s", self.deadline_s)
 
@@ -69,10 +69,15 @@ def check_deadline(field: str, seconds: object) -> None:
     Raises:
         InvalidCallError: names the field and the cure.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds) or seconds <= 0:
-        _refuse(field, f"{seconds!r} is not a positive number of seconds", "pass the seconds from now, such as 10.0")
+    # Compared, not converted: an integer may be too long for a float.
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise InvalidCallError.because(
+            field, f"{seconds!r} is not a positive number of seconds", "pass the seconds from now, such as 10.0"
+        )
     if seconds > MAX_DEADLINE_S:
-        _refuse(field, f"{seconds!r} s is longer than {MAX_DEADLINE_S:.0f} s", "schedule the call nearer to its time")
+        raise InvalidCallError.because(
+            field, f"{seconds:.4g} s is longer than {MAX_DEADLINE_S:.0f} s", "schedule the call nearer to its time"
+        )
 
 
 def check_id(field: str, value: object) -> None:
@@ -84,12 +89,10 @@ def check_id(field: str, value: object) -> None:
     if value is None:
         return
     if not isinstance(value, str) or not value or len(value) > _MAX_ID:
-        _refuse(field, f"{str(value)[:40]!r} is not text of 1 to {_MAX_ID} characters", "pass a short string")
+        raise InvalidCallError.because(
+            field, f"{str(value)[:40]!r} is not text of 1 to {_MAX_ID} characters", "pass a short string"
+        )
     if not value.isascii() or not value.isprintable() or value != value.strip():
-        _refuse(
+        raise InvalidCallError.because(
             field, "it is not printable ASCII, or has spaces around it", "it is sent as a header: encode or trim it"
         )
-
-
-def _refuse(field: str, why: str, cure: str) -> Never:
-    raise InvalidCallError(f"{field}: {why}; {cure}", field=field, cure=cure)

@@ -23,9 +23,12 @@ Every error is rebuilt from its `args`, `(message, fields)`, which are plain JSO
 result backend and a copy over any other wire keep, so an error arrives as what it was raised as.
 """
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+from gateway.kombu_tag import has_kombu_tag
 
 __all__ = [
     "CallCancelledError",
@@ -48,6 +51,10 @@ __all__ = [
     "ServiceUnavailableError",
     "UnknownServiceError",
 ]
+
+
+#: The only key of an error's fields when they are JSON text.
+_AS_JSON = "fields_as_json"
 
 
 class Delivery(StrEnum):
@@ -105,6 +112,8 @@ class ServiceError(Exception):
 
     def __init__(self, message: str = "", fields: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         given = {**(fields or {}), **more}
+        if _AS_JSON in given:
+            given |= json.loads(given.pop(_AS_JSON))
         unknown = [name for name in more if name not in self.FIELDS]
         if unknown:
             raise TypeError(f"{type(self).__name__} has no field {unknown[0]!r}; it has {', '.join(self.FIELDS)}")
@@ -118,7 +127,8 @@ class ServiceError(Exception):
             setattr(self, name, value)
             if value != default:
                 kept[name] = value.value if isinstance(value, Delivery) else value
-        super().__init__(self.message, kept)
+        # What a service said may look like a type of kombu's JSON: then it travels as text.
+        super().__init__(self.message, {_AS_JSON: json.dumps(kept)} if has_kombu_tag(kept) else kept)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -233,6 +243,11 @@ class InvalidCallError(ServiceError, ValueError):
     field: str | None
     cure: str | None
     FIELDS: ClassVar[Mapping[str, Any]] = {**ServiceError.FIELDS, "field": None, "cure": None}
+
+    @classmethod
+    def because(cls, field: str, why: str, cure: str) -> Self:
+        """The error of one field, with all three parts in its message."""
+        return cls(f"{field}: {why}; {cure}", field=field, cure=cure)
 
 
 class UnknownServiceError(ServiceError, LookupError):

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Never
 
 from gateway.errors import InvalidCallError
 
@@ -28,6 +27,13 @@ RESERVED: Mapping[str, str] = {
     **dict.fromkeys(
         ("x-service-auth", "authorization"),
         "credentials stay in the worker: set `auth` of the service in the catalogue",
+    ),
+    **dict.fromkeys(
+        ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+        "nobody stands before the gateway: it is the client",
+    ),
+    **dict.fromkeys(
+        ("x-http-method", "x-http-method-override", "x-method-override"), "the method of a call is what it says"
     ),
     "cookie": "cookies are off: a call carries all it says",
     "accept-encoding": "the transport sets what it can decode",
@@ -59,29 +65,33 @@ def check(headers: object, *, field: str, reserved: bool = True) -> None:
         InvalidCallError: names the header and the cure.
     """
     if not isinstance(headers, Mapping):
-        _refuse(field, f"a mapping is needed, not {type(headers).__name__}", f"pass {field}={{'name': 'value'}}")
+        raise InvalidCallError.because(
+            field, f"a mapping is needed, not {type(headers).__name__}", f"pass {field}={{'name': 'value'}}"
+        )
     seen: set[str] = set()
     for name, value in headers.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            _refuse(field, f"{name!r} is not a header name", "use letters, digits and '-'")
+            raise InvalidCallError.because(field, f"{name!r} is not a header name", "use letters, digits and '-'")
         at = field if not reserved else f"{field}.{name}"
         lower = name.lower()
-        if reserved and lower in RESERVED:
-            _refuse(at, "it is reserved", RESERVED[lower])
+        # CGI and WSGI servers read `x_service_auth` as `x-service-auth`.
+        folded = lower.replace("_", "-")
+        if reserved and folded in RESERVED:
+            raise InvalidCallError.because(at, "it is reserved", RESERVED[folded])
         if reserved and lower.startswith(("grpc-", ":")):
-            _refuse(at, "it is reserved for gRPC itself", "leave it out")
-        if lower in seen:
-            _refuse(at, "it is given twice, in different case", "pass it once")
-        seen.add(lower)
+            raise InvalidCallError.because(at, "it is reserved for gRPC itself", "leave it out")
+        if folded in seen:
+            raise InvalidCallError.because(at, "it is given twice, in different case", "pass it once")
+        seen.add(folded)
         if not isinstance(value, str):
-            _refuse(at, f"the value is {type(value).__name__}, not a string", "pass a string")
+            raise InvalidCallError.because(at, f"the value is {type(value).__name__}, not a string", "pass a string")
         if "\r" in value or "\n" in value or "\0" in value:
-            _refuse(at, "the value has a CR, LF or NUL", "leave it out: a header is one line")
+            raise InvalidCallError.because(at, "the value has a CR, LF or NUL", "leave it out: a header is one line")
         if not _VALUE.fullmatch(value):
-            _refuse(at, "the value is not printable ASCII, or begins or ends with a space", "percent-encode or trim it")
+            raise InvalidCallError.because(
+                at, "the value is not printable ASCII, or begins or ends with a space", "percent-encode or trim it"
+            )
         if len(value) > _MAX_VALUE:
-            _refuse(at, f"the value has {len(value)} characters, more than {_MAX_VALUE}", "pass it in the body")
-
-
-def _refuse(field: str, why: str, cure: str) -> Never:
-    raise InvalidCallError(f"{field}: {why}; {cure}", field=field, cure=cure)
+            raise InvalidCallError.because(
+                at, f"the value has {len(value)} characters, more than {_MAX_VALUE}", "pass it in the body"
+            )

@@ -7,67 +7,64 @@ from typing import Any
 from gateway.errors import InvalidCallError
 from gateway.reference import Previous
 
-__all__ = ["MAX_DEPTH", "check_plain_json", "has_kombu_tag"]
+__all__ = ["MAX_BITS", "MAX_DEPTH", "check_plain_json"]
 
 #: Deeper values are refused: parsers on the way recurse.
 MAX_DEPTH = 100
+#: Python refuses to write longer integers as text (`sys.get_int_max_str_digits`).
+MAX_BITS = 14_000
 
 
-def check_plain_json(value: Any, *, field: str) -> None:
-    """Refuse a value that JSON (RFC 8259) does not have.
+def check_plain_json(value: Any, *, field: str) -> Any:
+    """A copy of a value that is JSON (RFC 8259), so that what the caller does with its own changes nothing.
 
     Kombu's encoder would accept dates, UUIDs and more in a form of its own that no other reader knows.
 
     Raises:
-        InvalidCallError: names the place and the cure.
+        InvalidCallError: the value is not JSON; names the place and the cure.
     """
-    _check(value, field, 0)
+    return _copy(value, field, 0)
 
 
-def _check(value: Any, field: str, depth: int) -> None:
-    if value is None or value is True or value is False or isinstance(value, int | Previous):
-        return
+def _copy(value: Any, field: str, depth: int) -> Any:
+    if value is None or value is True or value is False or isinstance(value, Previous):
+        return value
     if isinstance(value, str):
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                _refuse(
-                    field, "a string that is not valid Unicode (a lone surrogate)", "pass text that UTF-8 can encode"
-                )
-        return
+        return _text(value, field)
+    if isinstance(value, int):
+        if value.bit_length() > MAX_BITS:
+            raise InvalidCallError.because(field, f"an integer of more than {MAX_BITS} bits", "pass it as a string")
+        return value
     if isinstance(value, float):
         if not isfinite(value):
-            _refuse(field, f"{value!r}, which JSON does not have", "pass a finite number, a string or None")
-        return
+            raise InvalidCallError.because(field, f"{value!r} is not in JSON", "pass a finite number, a string or None")
+        return value
     if depth >= MAX_DEPTH:
-        _refuse(field[:60], f"nested deeper than {MAX_DEPTH} levels", "pass a flatter value")
+        raise InvalidCallError.because(field[:60], f"nested deeper than {MAX_DEPTH} levels", "pass a flatter value")
     if isinstance(value, Mapping):
-        for name, item in value.items():
-            if not isinstance(name, str):
-                _refuse(field, f"the key {name!r}, which is not a string", "use strings as keys")
-            _check(name, field, depth + 1)
-            _check(item, f"{field}.{name}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for position, item in enumerate(value):
-            _check(item, f"{field}[{position}]", depth + 1)
-    else:
-        _refuse(
-            field, f"a {type(value).__name__}, which is not JSON", "convert it to text, numbers, lists and dicts first"
-        )
-
-
-def _refuse(field: str, what: str, cure: str) -> None:
-    raise InvalidCallError(f"{field}: has {what}; {cure}", field=field, cure=cure)
-
-
-def has_kombu_tag(value: Any) -> bool:
-    """Whether kombu's JSON decoder would take an object in this value for one of its own types.
-
-    It rewrites, or fails on, every object whose keys are just `__type__` and `__value__`.
-    """
-    if isinstance(value, Mapping):
-        return ("__type__" in value and "__value__" in value) or any(has_kombu_tag(item) for item in value.values())
+        return _object(value, field, depth)
     if isinstance(value, list | tuple):
-        return any(has_kombu_tag(item) for item in value)
-    return False
+        return [_copy(item, f"{field}[{position}]", depth + 1) for position, item in enumerate(value)]
+    raise InvalidCallError.because(
+        field, f"a {type(value).__name__} is not JSON", "convert it to text, numbers, lists and dicts first"
+    )
+
+
+def _object(value: Mapping[Any, Any], field: str, depth: int) -> dict[str, Any]:
+    copied = {}
+    for name, item in value.items():
+        if not isinstance(name, str):
+            raise InvalidCallError.because(field, f"the key {name!r} is not a string", "use strings as keys")
+        copied[_text(name, field)] = _copy(item, f"{field}.{name}", depth + 1)
+    return copied
+
+
+def _text(value: str, field: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidCallError.because(
+                field, "a string that is not valid Unicode (a lone surrogate)", "pass text that UTF-8 can encode"
+            ) from None
+    return str(value)

@@ -114,7 +114,7 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         keepalive: seconds that an idle connection is kept open.
     """
 
-    max: int = 100
+    max: int = 300
     keepalive: float = 15.0
 
     def __post_init__(self) -> None:

@@ -1,12 +1,14 @@
 """What is known of a call beside its result: one small Redis hash for each, written at submit and by the worker.
 
+Its fields: `state`, a `CallState`; `deadline_at`, Unix time in seconds as text; `worker`, who has it.
+
 Celery cannot tell a call that waits from an id that never was; this record can.
 """
 
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["BEGIN_SCRIPT", "GRACE_S", "RESULT_EXPIRES_S", "CallState", "key_of", "submitted"]
+__all__ = ["GRACE_S", "RESULT_EXPIRES_S", "CallState", "key_of", "submitted"]
 
 #: How long an outcome can be asked for.
 RESULT_EXPIRES_S = 24 * 3600
@@ -42,13 +44,3 @@ def key_of(call_id: str) -> str:
 def submitted(deadline_at: float) -> dict[str, Any]:
     """The record's fields when a call is accepted."""
     return {"state": CallState.PENDING.value, "deadline_at": repr(deadline_at)}
-
-
-#: Marks a call as running, unless it was cancelled. KEYS[1] the record; ARGV: the worker, seconds to live.
-#: Returns 1, or 0 for a cancelled call.
-BEGIN_SCRIPT = """
-if redis.call('HGET', KEYS[1], 'state') == 'cancelled' then return 0 end
-redis.call('HSET', KEYS[1], 'state', 'running', 'worker', ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return 1
-"""

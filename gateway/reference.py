@@ -7,15 +7,16 @@ import msgspec
 
 from gateway.errors import InvalidCallError
 
-__all__ = ["Previous", "fill", "previous", "uses_previous"]
+__all__ = ["KEY", "Previous", "fill", "looks_like_reference", "previous", "uses_previous"]
 
-_KEY = "$previous"
+#: What a reference is on the wire: an object with this one key.
+KEY = "$previous"
 
 
 class Previous(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A reference into the result of the step before; see `previous`."""
 
-    at: str = msgspec.field(name=_KEY)
+    at: str = msgspec.field(name=KEY)
 
 
 def previous(at: str) -> Any:
@@ -28,11 +29,7 @@ def previous(at: str) -> Any:
             first result of a group in a chord. A reply has the names of `gateway.Reply`; an empty string is all of it.
     """
     if not isinstance(at, str):
-        raise InvalidCallError(
-            f"previous: {at!r} is not a way to a value; pass text such as 'data.user.id'",
-            field="previous",
-            cure="pass text such as 'data.user.id'",
-        )
+        raise InvalidCallError.because("previous", f"{at!r} is not a way to a value", "pass text, as in 'data.user.id'")
     return Previous(at)
 
 
@@ -47,6 +44,21 @@ def uses_previous(value: object) -> bool:
             return any(uses_previous(item) for item in value.values())
         case list() | tuple():
             return any(uses_previous(item) for item in value)
+        case _:
+            return False
+
+
+def looks_like_reference(value: object) -> bool:
+    """Whether data anywhere in a value, or in a call's fields, would be taken for a reference on the wire."""
+    match value:
+        case Previous():
+            return False
+        case msgspec.Struct():
+            return any(looks_like_reference(getattr(value, name)) for name in value.__struct_fields__)
+        case Mapping():
+            return (len(value) == 1 and KEY in value) or any(looks_like_reference(item) for item in value.values())
+        case list() | tuple():
+            return any(looks_like_reference(item) for item in value)
         case _:
             return False
 
@@ -75,10 +87,9 @@ def _look_up(result: Any, at: str) -> Any:
             in_list = isinstance(value, Sequence) and not isinstance(value, str)
             value = value[int(step)] if in_list else value[step]
         except (LookupError, TypeError, ValueError):
-            cure = "correct the way, or look at what the step before returns"
-            raise InvalidCallError(
-                f"previous: the result of the step before has nothing at {at!r} (no {step!r}); {cure}",
-                field="previous",
-                cure=cure,
+            raise InvalidCallError.because(
+                "previous",
+                f"the result of the step before has nothing at {at!r} (no {step!r})",
+                "correct the way, or look at what the step before returns",
             ) from None
     return value

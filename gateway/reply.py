@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.plain_json import has_kombu_tag
+from gateway.kombu_tag import has_kombu_tag
 
 __all__ = ["Reply", "Timing"]
 

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.call import Call
+from gateway.envelope import check_id
+from gateway.errors import InvalidCallError
 
-__all__ = ["FRONT_QUEUE", "describe", "display_name", "queue_of"]
+__all__ = ["FRONT_QUEUE", "correlation_id_of", "describe", "display_name", "queue_of"]
 
 #: Takes the calls of producers that have no catalogue, and so cannot tell whether a service exists.
 FRONT_QUEUE = "gateway"
@@ -40,6 +42,16 @@ def describe(kwargs: object) -> tuple[str, str]:
         if isinstance(fields.get(field), str)
     ]
     return name[:_MAX_NAME], " ".join(said)
+
+
+def correlation_id_of(kwargs: Mapping[str, Any]) -> str | None:
+    """The correlation id of a message that cannot be read otherwise; None if it has no valid one."""
+    given = kwargs.get("correlation_id")
+    try:
+        check_id("correlation_id", given)
+    except InvalidCallError:
+        return None
+    return given
 
 
 def _operation(call: Mapping[Any, Any]) -> str:

@@ -3,8 +3,10 @@
 import logging
 import os
 import socket
+from typing import Any
 
 from celery import Celery
+from celery.concurrency import get_implementation
 from celery.signals import setup_logging, worker_init
 
 from gateway.broker import make_app
@@ -12,12 +14,16 @@ from gateway.catalogue import Catalogue, CatalogueError
 from gateway.routing import FRONT_QUEUE, queue_of
 from gateway.settings import Settings, SettingsError
 from workers.executor import Executor
+from workers.pool import AsyncioPool
 from workers.task import CallTask
 
 __all__ = ["app", "create_app"]
 
 #: Calls in flight in one worker process. They wait on the network, so one process holds many.
 CONCURRENCY = 300
+
+#: The only pool that performs calls.
+POOL = "workers.pool:AsyncioPool"
 
 #: Where a plain `app.send_task("gateway.call", …)` that names no queue arrives.
 CELERY_QUEUE = "celery"
@@ -41,7 +47,7 @@ def create_app(settings: Settings) -> Celery:
     services = Catalogue.load(settings.config).services
     app = make_app(settings, queues=(FRONT_QUEUE, CELERY_QUEUE, *map(queue_of, services)))
     app.conf.update(
-        worker_pool="workers.pool:AsyncioPool",
+        worker_pool=POOL,
         worker_consumer="workers.consumer:GatewayConsumer",
         worker_concurrency=CONCURRENCY,
         worker_prefetch_multiplier=1,
@@ -51,6 +57,8 @@ def create_app(settings: Settings) -> Celery:
         # A call whose connection to the broker broke is still worth its reply.
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
+    if settings.broker_url.startswith(("redis://", "rediss://")):
+        app.conf.broker_transport = "workers.broker.redis:Transport"
     app.register_task(CallTask(lambda: _executor(settings)))
     return app
 
@@ -72,9 +80,10 @@ def _app_of_environment() -> Celery:
     except (SettingsError, CatalogueError) as error:
         raise SystemExit(f"gateway: {error}") from None
 
-    def refuse_what_is_wrong(**_: object) -> None:
+    def refuse_what_is_wrong(sender: Any = None, **_: object) -> None:
         """Before the worker connects: a wrong catalogue or a missing secret ends it with one clear message."""
         try:
+            _check_pool(sender)
             _executor(settings).check()
         except ValueError as error:  # of the catalogue, a secret, an interceptor or a descriptor
             raise SystemExit(f"gateway: {error}") from None
@@ -82,6 +91,15 @@ def _app_of_environment() -> Celery:
     worker_init.connect(refuse_what_is_wrong, weak=False)
     setup_logging.connect(_set_up_logging, weak=False)
     return app
+
+
+def _check_pool(worker: Any) -> None:
+    """Refuse a pool that was named on the command line: only ours performs calls."""
+    named = worker.pool_cls
+    if isinstance(named, str) and named != POOL:
+        named = get_implementation(named)
+    if named != POOL and not (isinstance(named, type) and issubclass(named, AsyncioPool)):
+        raise ValueError(f"calls run in {POOL} alone; start the worker without -P (--pool)")
 
 
 def _set_up_logging(loglevel: int | str | None = None, logfile: str | None = None, **_: object) -> None:

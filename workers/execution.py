@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.call import Call
 from gateway.envelope import Envelope
+from gateway.errors import Delivery
 from gateway.outcome import Failure
 from gateway.policy import Policy
 from gateway.service import Service
@@ -32,6 +33,7 @@ class Execution:
         started: monotonic seconds when the worker took the call.
         attempts: how many requests were started so far.
         wire: the marks of the current attempt.
+        result: what the transport said of the current attempt, before the owner's interceptors saw it.
         budget_s: seconds that the current attempt may take.
     """
 
@@ -46,6 +48,16 @@ class Execution:
     attempts: int = 0
     wire: Wire = field(default_factory=Wire)
     budget_s: float = 0.0
+    result: Result | None = None
+
+    @property
+    def delivery(self) -> Delivery:
+        """Whether the service may have acted on the current attempt, as far as is known now."""
+        if isinstance(self.result, Failure):
+            return self.result.delivery
+        if self.result is not None:
+            return Delivery.ANSWERED
+        return Delivery.NOT_SENT if self.wire.sent is None else Delivery.MAYBE_SENT
 
     @property
     def call(self) -> Call:

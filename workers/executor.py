@@ -1,9 +1,10 @@
 """A call's way through the worker, on one screen: decode → catalogue → admission → layers → transport → outcome."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from gateway.call import protocol_of
@@ -12,8 +13,10 @@ from gateway.codec import decode
 from gateway.errors import CallCancelledError, Delivery, ServiceError
 from gateway.outcome import Failure
 from gateway.reply import Reply, Timing
+from gateway.routing import correlation_id_of
+from gateway.trace import trace_headers
 from workers.admission import Admission
-from workers.attempt import Attempt
+from workers.attempt import Answer, Attempt
 from workers.auth import make_scheme
 from workers.connections import Connections
 from workers.deadline import Deadline
@@ -25,6 +28,10 @@ from workers.resilience.compose import compose
 __all__ = ["LAYERS", "Executor"]
 
 _log = logging.getLogger("gateway.calls")
+
+Outcome = TypeVar("Outcome", Reply, ServiceError)
+
+_CANCELLED_KEPT = 1000
 
 #: The order in which a call is bounded, outermost first. Whatever refuses, repeats or limits a call stands here.
 LAYERS = (timeouts.deadline, timeouts.total, timeouts.attempt)
@@ -58,6 +65,7 @@ class Executor:
         self._run = compose(LAYERS, self._exchange)
         self._admission: Admission | None = None
         self._connections: Connections | None = None
+        self._cancelled: dict[str, ServiceError] = {}
 
     def check(self) -> None:
         """Look at all that a call will need and that can be had without the network, and warn of what has no effect.
@@ -88,39 +96,37 @@ class Executor:
         try:
             execution = self._accept(call_id, args, kwargs)
         except ServiceError as refused:
-            return _log_end(type(refused)(refused.message, {**refused.fields, "call_id": call_id}))
-        assert self._admission is not None  # noqa: S101 - started before the first call
-        if not await self._admission.begin(call_id):
-            cancelled = Failure(
-                error=CallCancelledError, message="cancelled before it was sent", delivery=Delivery.NOT_SENT
-            )
-            return _log_end(self._error(execution, cancelled))
-        result = await self._run(execution)
+            known = {"call_id": call_id, "correlation_id": correlation_id_of(kwargs)}
+            return _log_end(type(refused)(refused.message, {**refused.fields, **known}))
+        try:
+            result = await self._admit_and_run(execution)
+        except asyncio.CancelledError:
+            # Fetched by `cancelled` at once, but for a hard time limit.
+            while len(self._cancelled) >= _CANCELLED_KEPT:
+                del self._cancelled[next(iter(self._cancelled))]
+            self._cancelled[call_id] = self._error(execution, _cancelled(execution.delivery))
+            raise
         if isinstance(result, Failure):
             return _log_end(self._error(execution, result))
-        return _log_end(
-            Reply(
-                data=result.data,
-                status=result.status,
-                headers=result.headers,
-                attempts=execution.attempts,
-                timing=_timing(execution),
-                correlation_id=execution.correlation_id,
-                request_id=execution.attempt_request_id,
-                service=execution.service.name,
-                operation=execution.call.operation,
-                protocol=protocol_of(execution.call),
-                call_id=call_id,
-            )
-        )
+        return _log_end(_reply(execution, result))
+
+    def cancelled(self, call_id: str) -> ServiceError:
+        """What a call ended with whose `perform` was cancelled, or never begun."""
+        known = self._cancelled.pop(call_id, None)
+        if known is None:
+            known = _cancelled(Delivery.NOT_SENT).to_error(call_id=call_id)
+        return _log_end(known)
+
+    async def _admit_and_run(self, execution: Execution) -> Result:
+        assert self._admission is not None  # noqa: S101 - started before the first call
+        left = execution.deadline.left(time.monotonic())
+        if not await self._admission.begin(execution.call_id, time.time() + left):
+            return _cancelled(Delivery.NOT_SENT)
+        return await self._run(execution)
 
     def _accept(self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Execution:
         envelope = decode(args, kwargs)
-        try:
-            service = self._catalogue.service_for(envelope.call)
-        except ServiceError as unknown:
-            unknown.correlation_id = envelope.correlation_id
-            raise
+        service = self._catalogue.service_for(envelope.call)
         now = time.monotonic()
         return Execution(
             call_id=call_id,
@@ -153,7 +159,7 @@ class Executor:
                 return intercepted
             attempt = intercepted
         transport = self._connections.to(execution.service, protocol_of(attempt.call))
-        result = await transport.send(attempt)
+        execution.result = result = await transport.send(attempt)
         return await interception.after(attempt, result) if interception else result
 
     def _headers(self, execution: Execution) -> dict[str, str]:
@@ -162,12 +168,9 @@ class Executor:
             "x-correlation-id": execution.correlation_id,
             "x-request-id": execution.attempt_request_id,
         }
-        given = {
-            "traceparent": envelope.traceparent,
-            "tracestate": envelope.tracestate,
-            "idempotency-key": envelope.idempotency_key,
-        }
-        headers.update({name: value for name, value in given.items() if value is not None})
+        if envelope.idempotency_key is not None:
+            headers["idempotency-key"] = envelope.idempotency_key
+        headers.update(trace_headers(envelope.traceparent, envelope.tracestate))
         scheme = self._schemes.get(execution.service.name)
         if scheme is not None:
             headers.update(scheme.headers())
@@ -182,6 +185,31 @@ class Executor:
             request_id=execution.attempt_request_id,
             call_id=execution.call_id,
         )
+
+
+def _cancelled(delivery: Delivery) -> Failure:
+    told = {
+        Delivery.NOT_SENT: "it was cancelled before it was sent",
+        Delivery.MAYBE_SENT: "it was cancelled while the service had it",
+        Delivery.ANSWERED: "it was cancelled when the service had answered",
+    }
+    return Failure(error=CallCancelledError, message=told[delivery], delivery=delivery)
+
+
+def _reply(execution: Execution, answer: Answer) -> Reply:
+    return Reply(
+        data=answer.data,
+        status=answer.status,
+        headers=answer.headers,
+        attempts=execution.attempts,
+        timing=_timing(execution),
+        correlation_id=execution.correlation_id,
+        request_id=execution.attempt_request_id,
+        service=execution.service.name,
+        operation=execution.call.operation,
+        protocol=protocol_of(execution.call),
+        call_id=execution.call_id,
+    )
 
 
 def _timing(execution: Execution) -> Timing:
@@ -200,7 +228,7 @@ def _between(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else max(0.0, end - start)
 
 
-def _log_end(outcome: Reply | ServiceError) -> Reply | ServiceError:
+def _log_end(outcome: Outcome) -> Outcome:
     """One line for each call, without its payload."""
     if isinstance(outcome, Reply):
         _log.info("reply %s call_id=%s request_id=%s", outcome.summary(), outcome.call_id, outcome.request_id)

@@ -8,15 +8,22 @@ Either may be `async`. None means: as it was.
 
 import importlib
 import inspect
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from gateway.errors import Delivery, GatewayFaultError, ServiceError
+from gateway.call import protocol_of
+from gateway.errors import Delivery, GatewayFaultError, InvalidCallError, ServiceError
 from gateway.outcome import Failure
+from gateway.plain_json import check_plain_json
 from gateway.service import Interceptors
 from workers.attempt import Answer, Attempt
 
 __all__ = ["Interception", "InterceptorError"]
+
+
+_log = logging.getLogger("gateway.interceptors")
 
 
 class InterceptorError(ValueError):
@@ -46,7 +53,10 @@ class Interception:
             if given is not None:
                 if not isinstance(given, Attempt):
                     return _fault(path, f"returned {type(given).__name__}, not an Attempt or None", Delivery.NOT_SENT)
-                attempt = given
+                if (given.call.service, protocol_of(given.call)) != (attempt.call.service, protocol_of(attempt.call)):
+                    return _fault(path, "changed the service or the protocol of the call", Delivery.NOT_SENT)
+                # Whatever it was made of, it leaves its marks where the timeouts look for them.
+                attempt = replace(given, wire=attempt.wire, number=attempt.number, budget_s=attempt.budget_s)
         return attempt
 
     async def after(self, attempt: Attempt, result: Answer | Failure) -> Answer | Failure:
@@ -57,6 +67,11 @@ class Interception:
             if given is not None:
                 if not isinstance(given, Answer | Failure):
                     return _fault(path, f"returned {type(given).__name__}, not an Answer, a Failure or None", delivery)
+                if isinstance(given, Answer) and not isinstance(given.data, bytes):
+                    try:
+                        check_plain_json(given.data, field="data")
+                    except InvalidCallError as error:
+                        return _fault(path, f"returned data that is not JSON: {error}", delivery)
                 result = given
         return result
 
@@ -70,7 +85,9 @@ async def _call(path: str, function: Callable[..., Any], arguments: Sequence[Any
         extra = {name: error.fields[name] for name in type(error).FIELDS if name not in ServiceError.FIELDS}
         return Failure(error=type(error), message=error.message, delivery=delivery, details=error.details, extra=extra)
     except Exception as error:  # somebody else's code: any error of it must end this call only
-        return _fault(path, f"raised {type(error).__name__}: {error}", delivery)
+        # Its text may hold something of the payload: it stays in this worker's log, at DEBUG.
+        _log.debug("the interceptor %s raised", path, exc_info=True)
+        return _fault(path, f"raised {type(error).__name__}", delivery)
 
 
 def _fault(path: str, what: str, delivery: Delivery) -> Failure:

@@ -3,7 +3,7 @@
 import asyncio
 from time import monotonic
 
-from gateway.errors import DeadlineExceededError, Delivery, ServiceTimeoutError
+from gateway.errors import DeadlineExceededError, Delivery, GatewayFaultError, ServiceTimeoutError
 from gateway.outcome import Failure
 from workers.attempt import Wire
 from workers.execution import Execution, Proceed, Result
@@ -35,8 +35,8 @@ async def total(execution: Execution, proceed: Proceed) -> Result:
         if not timer.expired():
             raise
     if left <= bound:
-        return _deadline_passed(execution.wire)
-    return _timed_out(execution.wire, "total", bound)
+        return _deadline_passed(execution)
+    return _timed_out(execution, "total", bound)
 
 
 async def attempt(execution: Execution, proceed: Proceed) -> Result:
@@ -45,6 +45,7 @@ async def attempt(execution: Execution, proceed: Proceed) -> Result:
     left = execution.deadline.left(monotonic())
     execution.attempts += 1
     execution.wire = Wire()
+    execution.result = None
     execution.budget_s = max(0.0, min(bound, left))
     try:
         async with asyncio.timeout(execution.budget_s) as timer:
@@ -53,28 +54,37 @@ async def attempt(execution: Execution, proceed: Proceed) -> Result:
         if not timer.expired():
             raise
     if left <= bound:
-        return _deadline_passed(execution.wire)
-    return _timed_out(execution.wire, "attempt", bound)
+        return _deadline_passed(execution)
+    return _timed_out(execution, "attempt", bound)
 
 
-def _delivery(wire: Wire) -> Delivery:
-    return Delivery.NOT_SENT if wire.sent is None else Delivery.MAYBE_SENT
-
-
-def _timed_out(wire: Wire, phase: str, bound: float) -> Failure:
-    said = "no answer" if wire.first_byte is None else "the answer was not complete"
+def _timed_out(execution: Execution, phase: str, bound: float) -> Failure:
+    if execution.result is not None:
+        return _interceptor_too_slow(execution)
+    said = "no answer" if execution.wire.first_byte is None else "the answer was not complete"
     return Failure(
         error=ServiceTimeoutError,
         message=f"{said} within {bound:g} s (timeouts.{phase})",
-        delivery=_delivery(wire),
+        delivery=execution.delivery,
         extra={"phase": phase},
     )
 
 
-def _deadline_passed(wire: Wire) -> Failure:
+def _deadline_passed(execution: Execution) -> Failure:
+    if execution.result is not None:
+        return _interceptor_too_slow(execution)
     return Failure(
         error=DeadlineExceededError,
         message="the call's deadline passed before the service had answered",
-        delivery=_delivery(wire),
+        delivery=execution.delivery,
         extra={"phase": "deadline"},
+    )
+
+
+def _interceptor_too_slow(execution: Execution) -> Failure:
+    """The transport has ended, so it is not the service that takes so long."""
+    return Failure(
+        error=GatewayFaultError,
+        message="an interceptor after the attempt did not end in time",
+        delivery=execution.delivery,
     )

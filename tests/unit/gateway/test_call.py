@@ -46,12 +46,25 @@ REFUSED: list[tuple[str, Callable[[], Call], str]] = [
     ("CRLF in a header's name", lambda: get("/users", headers={"x-a\r\n": "1"}), "headers"),
     ("a header value that is not ASCII", lambda: get("/users", headers={"x-a": "ä"}), "headers.x-a"),
     ("a header value that is a number", lambda: get("/users", headers={"x-a": 1}), "headers.x-a"),
+    ("a header that is too long", lambda: get("/users", headers={"x-a": "1" * 8193}), "headers.x-a"),
+    (
+        "x_service_auth, which CGI reads as x-service-auth",
+        lambda: get("/users", headers={"x_service_auth": "k"}),
+        "headers.x_service_auth",
+    ),
+    ("None in a list", lambda: get("/users", query={"a": [None]}), "query.a"),
+    ("a name that is not Unicode", lambda: get("/users", query={"\ud800": 1}), "query"),
+    ("an integer without end in the path", lambda: get(path={"user_id": 10**5000}), "path.user_id"),
+    ("a timeout without end", lambda: get("/users", attempt_timeout=10**400), "attempt_timeout"),
+    ("binary metadata that is not base64", lambda: GrpcCall("u", "a.B/C", metadata={"x-bin": "!"}), "metadata.x-bin"),
     ("a header twice", lambda: get("/users", headers={"X-A": "1", "x-a": "2"}), "headers.x-a"),
     ("host", lambda: get("/users", headers={"Host": "evil.example"}), "headers.Host"),
     ("x-service-auth", lambda: get("/users", headers={"X-Service-Auth": "k"}), "headers.X-Service-Auth"),
     ("authorization", lambda: get("/users", headers={"Authorization": "k"}), "headers.Authorization"),
     ("content-length", lambda: get("/users", headers={"content-length": "1"}), "headers.content-length"),
     ("transfer-encoding", lambda: get("/users", headers={"transfer-encoding": "chunked"}), "headers.transfer-encoding"),
+    ("x-forwarded-for", lambda: get("/users", headers={"x-forwarded-for": "10.0.0.1"}), "headers.x-forwarded-for"),
+    ("an integer without end", lambda: get("/users", json=[10**5000]), "json[0]"),
     ("x-request-id", lambda: get("/users", headers={"x-request-id": "1"}), "headers.x-request-id"),
     ("a body that is not JSON", lambda: get("/users", json={"at": datetime.date(2026, 1, 1)}), "json.at"),
     ("NaN in a body", lambda: get("/users", json=[float("nan")]), "json[0]"),
@@ -61,6 +74,7 @@ REFUSED: list[tuple[str, Callable[[], Call], str]] = [
     ("content that is text", lambda: get("/users", content="text"), "content"),
     ("a content type without content", lambda: get("/users", content_type="text/plain"), "content_type"),
     ("CRLF in a content type", lambda: get("/users", content=b"", content_type="a/b\r\nx: y"), "content_type"),
+    ("a method that shows the credentials", lambda: RestCall("user-service", "TRACE", "/"), "method"),
     ("a method that tunnels", lambda: RestCall("user-service", "CONNECT", "/"), "method"),
     ("a method with CRLF", lambda: RestCall("user-service", "GET / HTTP/1.1\r\n", "/"), "method"),
     ("a URL as a service", lambda: RestCall("http://evil.example", "GET", "/"), "service"),
@@ -146,3 +160,12 @@ def test_operation_name_chooses() -> None:
     document = "query A { a } mutation B { b }"
     assert GraphQLCall("u", document, operation_name="A").idempotent
     assert not GraphQLCall("u", document, operation_name="B").idempotent
+
+
+def test_a_call_keeps_copies() -> None:
+    body, query, headers = {"a": [1]}, {"tag": ["a"]}, {"x-a": "1"}
+    call = RestCall("u", "POST", "/", query=query, headers=headers, json=body)
+    body["a"].append(2)
+    query["tag"].append("b")
+    headers["x-b"] = "1\r\n"
+    assert (call.json, call.query_string(), call.headers) == ({"a": [1]}, "tag=a", {"x-a": "1"})

@@ -83,6 +83,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"services": {"u": {**USERS, "auth": {"type": "magic", "secret": "env:K"}}}}, "is not a scheme"),
     ({"services": {"u": {**USERS, "interceptors": {"before": ["nonsense"]}}}}, "write 'package.module:function'"),
+    ({"services": {"u": {**USERS, "policy": {}}}}, "services.u.policy: is not a key"),
+    ({"services": {"u": {**USERS, "name": "x"}}}, "services.u.name: is not a key"),
+    (
+        {"services": {"u": {**USERS, "auth": {"type": "service-key", "secret": "env:K", "header": "x bad"}}}},
+        "services.u.auth.header: 'x bad' is not a header name",
+    ),
+    (
+        {"services": {"u": {**USERS, "auth": {"type": "service-key", "secret": "env:K", "header": "Host"}}}},
+        "services.u.auth.header = 'Host': is not for credentials",
+    ),
     ({"defaults": {"timeouts": {"total": -1}}}, "a positive number is needed"),
     ({"defaults": {"timeout": {}}}, "defaults.timeout: is not a key; did you mean 'timeouts'?"),
     ({"callers": {"orders": {"allow": []}}}, "callers.orders: lacks 'key'; add it"),

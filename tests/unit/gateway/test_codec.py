@@ -75,6 +75,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"version": 1, "call": GOOD, "deadline_at": 1e9, "deadline_s": 1}, "deadline_s"),
     ({"version": 1, "call": GOOD, "correlation_id": "a\r\nb"}, "correlation_id"),
     ({"version": 1, "call": GOOD, "correlation_id": ""}, "correlation_id"),
+    ({"version": 1, "call": GOOD, "correlation_id": " a"}, "correlation_id"),
+    ({"version": 1, "call": GOOD, "deadline_s": 10**400}, "deadline_s"),
     ({"version": 1, "call": GOOD, "correlation_id": "x" * 201}, "correlation_id"),
     ({"version": 1, "call": GOOD, "uses_previous": True}, "call"),
     ({"version": 1, "call_json": "{"}, "call_json"),
@@ -122,3 +124,37 @@ def test_a_filled_value_is_checked_like_any_other() -> None:
 def test_a_body_that_looks_like_a_reference_stays_as_it_is() -> None:
     call = RestCall("u", "POST", "/", json={"$previous": "data"})
     assert decode([{"data": 1}], encode(Envelope(version=1, call=call))).call == call
+
+
+def test_data_of_a_user_never_becomes_a_reference() -> None:
+    call = RestCall("u", "POST", "/", json={"id": previous("data"), "comment": {"$previous": "headers"}})
+    with pytest.raises(InvalidCallError, match="'\\$previous'"):
+        encode(Envelope(version=1, call=call, uses_previous=True))
+    kept = decode(
+        [{"data": {"$previous": "headers"}, "headers": "secret"}],
+        {
+            "version": 1,
+            "uses_previous": True,
+            "call": {
+                "protocol": "rest",
+                "service": "u",
+                "method": "POST",
+                "route": "/",
+                "json": [{"$previous": "data"}],
+            },
+        },
+    ).call
+    assert isinstance(kept, RestCall)
+    assert kept.json == [{"$previous": "headers"}]
+
+
+def test_a_reference_in_a_message_that_does_not_say_so_is_refused() -> None:
+    call = {
+        "protocol": "rest",
+        "service": "u",
+        "method": "GET",
+        "route": "/{id}",
+        "path": {"id": {"$previous": "data"}},
+    }
+    with pytest.raises(InvalidCallError, match="uses_previous"):
+        decode([{"data": ".."}], {"version": 1, "call": call})

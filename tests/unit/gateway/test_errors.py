@@ -97,3 +97,23 @@ def test_a_failure_becomes_its_error_once_at_the_edge() -> None:
 
 def test_invalid_calls_are_value_errors() -> None:
     assert issubclass(InvalidCallError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"__type__": "zzz", "__value__": 1},
+        [{"deep": {"__type__": "uuid", "__value__": {"hex": "zz"}}}],
+        {"__type__": "datetime", "__value__": "2026-01-01T00:00:00"},
+    ],
+)
+def test_what_a_service_says_cannot_be_taken_for_a_type_of_kombus(details: object) -> None:
+    from kombu.utils.json import dumps, loads
+
+    for error in (
+        ServiceError("no", details=details, status=404),
+        GraphQLError("no", errors=[{"message": "no", "extensions": details}], data={"a": details}),
+    ):
+        copied = type(error)(*loads(dumps(error.args)))
+        assert copied.fields == error.fields
+        assert pickle.loads(pickle.dumps(error)).fields == error.fields

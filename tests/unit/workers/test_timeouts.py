@@ -6,14 +6,15 @@ import pytest
 
 from gateway import RestCall
 from gateway.envelope import Envelope
-from gateway.errors import DeadlineExceededError, Delivery, ServiceTimeoutError
+from gateway.errors import DeadlineExceededError, Delivery, GatewayFaultError, ServiceTimeoutError
 from gateway.outcome import Failure
 from gateway.policy import Policy, Timeouts
 from gateway.service import RestEndpoint, Service
 from workers.attempt import Answer
 from workers.deadline import Deadline
-from workers.execution import Execution, Result
+from workers.execution import Execution, Proceed, Result
 from workers.executor import LAYERS
+from workers.resilience import timeouts
 from workers.resilience.compose import compose
 
 OK = Answer(status=200, headers={}, data=None)
@@ -117,3 +118,55 @@ async def test_cancelling_passes_through() -> None:
 def test_the_deadline_is_absolute_on_the_wire_and_monotonic_inside(fields: dict[str, float], left: float) -> None:
     envelope = Envelope(version=1, call=RestCall("users", "GET", "/"), **fields)  # type: ignore[arg-type]
     assert Deadline.of(envelope, wall=1000.0, monotonic=50.0).left(50.0) == pytest.approx(left)
+
+
+async def test_a_slow_interceptor_after_the_answer_is_not_the_services_fault() -> None:
+    async def core(execution: Execution) -> Result:
+        execution.wire.sent = 1.0
+        execution.result = OK
+        return await hang(execution)
+
+    for bounds in ({"attempt": 0.05}, {"left": 0.05}):
+        result = await compose(LAYERS, core)(execution(**bounds))
+        assert isinstance(result, Failure)
+        assert (result.error, result.delivery) == (GatewayFaultError, Delivery.ANSWERED)
+
+
+async def repeat(execution: Execution, proceed: Proceed) -> Result:
+    """A layer as retries are: one attempt after the other, until something outside ends it."""
+    while True:
+        await proceed(execution)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "error", "phase"),
+    [
+        ({"total": 0.2, "attempt": 0.04}, ServiceTimeoutError, "total"),
+        ({"left": 0.2, "attempt": 0.04}, DeadlineExceededError, "deadline"),
+    ],
+)
+async def test_all_attempts_together_are_bounded(bounds: dict[str, float], error: type[Exception], phase: str) -> None:
+    layers = (*LAYERS[: LAYERS.index(timeouts.attempt)], repeat, timeouts.attempt)
+    call = execution(**bounds)
+    async with asyncio.timeout(5):
+        result = await compose(layers, hang)(call)
+    assert isinstance(result, Failure)
+    assert (result.error, result.extra["phase"]) == (error, phase)
+    assert call.attempts > 1
+
+
+async def test_each_attempt_has_marks_of_its_own() -> None:
+    seen: list[tuple[object, object]] = []
+
+    async def core(execution: Execution) -> Result:
+        seen.append((execution.wire.sent, execution.result))
+        execution.wire.sent = 1.0
+        execution.result = OK
+        return OK
+
+    async def twice(execution: Execution, proceed: Proceed) -> Result:
+        await proceed(execution)
+        return await proceed(execution)
+
+    await compose((twice, timeouts.attempt), core)(execution())
+    assert seen == [(None, None), (None, None)]

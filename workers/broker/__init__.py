@@ -1,0 +1,1 @@
+"""How the workers take messages off the broker."""
