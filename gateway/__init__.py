@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gateway import errors
     from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
     from gateway.catalogue import Catalogue, CatalogueError
     from gateway.client import Gateway
@@ -37,6 +38,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Timing",
+    "errors",
     "previous",
 ]
 
@@ -59,6 +61,9 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        # The import sets the attribute of the package by itself.
+        return importlib.import_module("gateway.errors")
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

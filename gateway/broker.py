@@ -4,10 +4,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from amqp.exceptions import AMQPError, MessageNacked
 from celery import Celery
 from celery.signals import before_task_publish
-from kombu import Exchange, Queue
-from kombu.exceptions import OperationalError
+from kombu import Exchange, Queue, pools
+from kombu.exceptions import KombuError
 
 from gateway.codec import TASK
 from gateway.records import RESULT_EXPIRES_S
@@ -15,10 +16,11 @@ from gateway.redis_client import ERRORS
 from gateway.routing import FRONT_QUEUE
 from gateway.settings import Settings
 
-__all__ = ["BROKER_ERRORS", "make_app"]
+__all__ = ["BROKER_ERRORS", "make_app", "renew_after_fork"]
 
-#: What a broker that is away or fails raises.
-BROKER_ERRORS: tuple[type[Exception], ...] = (OperationalError, *ERRORS)
+#: What a broker that is away, refuses or fails raises, through kombu or past it. A `SerializationError` is among them,
+#: and is the message's fault: catch it first where something is encoded.
+BROKER_ERRORS: tuple[type[Exception], ...] = (KombuError, AMQPError, MessageNacked, *ERRORS)
 
 #: Bounds of everything that talks to a broker, so that a dead one is noticed.
 _REDIS_OPTIONS = {
@@ -58,7 +60,11 @@ def make_app(settings: Settings, *, queues: Sequence[str] = ()) -> Celery:
         result_expires=RESULT_EXPIRES_S,
         # Name and arguments stay out of the result.
         result_extended=False,
+        # Bounded and short: a worker stores an outcome again for as long as needed, but not inside Celery's tracer.
         result_backend_always_retry=True,
+        result_backend_max_retries=3,
+        result_backend_base_sleep_between_retries_ms=20,
+        result_backend_max_sleep_between_retries_ms=100,
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=2.0,
         broker_transport_options=_AMQP_OPTIONS if settings.broker_is_amqp else _REDIS_OPTIONS,
@@ -69,6 +75,20 @@ def make_app(settings: Settings, *, queues: Sequence[str] = ()) -> Celery:
     )
     before_task_publish.connect(_stamp, sender=TASK)
     return app
+
+
+def renew_after_fork(app: Any) -> None:
+    """In a forked child: forget the parent's connections, and send nothing through them.
+
+    Celery and kombu do this by themselves only where billiard forks; a web server that loads the app and then forks
+    does not tell them. Sockets are closed by being forgotten, which the parent does not notice.
+    """
+    app._after_fork()
+    if "control" in app.__dict__:
+        app.control._after_fork()
+    app._backend = None
+    pools.producers.clear()
+    pools.connections.clear()
 
 
 def _stamp(body: Any = None, **_: object) -> None:

@@ -1,27 +1,25 @@
 """The producer's side: calls go in here, and handles on their outcomes come out."""
 
 import asyncio
-import time
-import uuid
+import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from celery import Celery, Signature
 
-from gateway.broker import BROKER_ERRORS, make_app
-from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
+from gateway.broker import BROKER_ERRORS, make_app, renew_after_fork
+from gateway.call import Call
 from gateway.catalogue import Catalogue
-from gateway.codec import TASK, encode
-from gateway.envelope import DEFAULT_DEADLINE_S, VERSION, Envelope, check_deadline, check_id
-from gateway.errors import GatewayUnavailableError, InvalidCallError
+from gateway.codec import TASK
+from gateway.envelope import DEFAULT_DEADLINE_S, check_id
+from gateway.errors import Delivery, GatewayUnavailableError, InvalidCallError
+from gateway.forks import renew_in_children
+from gateway.intake import Intake, SubmitOptions
 from gateway.pending import PendingCall
-from gateway.publisher import Message, Publisher
-from gateway.reference import uses_previous
+from gateway.publisher import Publisher
 from gateway.results import Results
-from gateway.routing import FRONT_QUEUE, describe, display_name, queue_of
 from gateway.settings import Settings
 from gateway.waiter import Waiter
 
@@ -41,9 +39,14 @@ class Gateway:
         self.settings = settings
         self.catalogue = catalogue
         self.celery: Celery = make_app(settings)
+        self._intake = Intake(settings, catalogue)
         self._publisher = Publisher(self.celery)
         self._results = Results(self.celery, settings.result_url)
-        self._waiter = Waiter(settings.result_url, self._results.key)
+        self._waiter = Waiter(settings.result_url, self._results.key, is_final=self._results.is_final)
+        self._threads = _threads()
+        self._closing = threading.Lock()
+        self._closed = False
+        renew_in_children(self)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -65,6 +68,7 @@ class Gateway:
         idempotency_key: str | None = None,
         request_id: str | None = None,
         traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> PendingCall:
         """Enqueue a call.
 
@@ -74,12 +78,13 @@ class Gateway:
             deadline: seconds from now until nobody waits any more.
             idempotency_key: makes the call safe to repeat; the service sees it on every attempt.
             request_id: of the first attempt; made if absent.
-            traceparent: W3C trace context to go on with.
+            traceparent, tracestate: W3C trace context to go on with.
 
         Raises:
             InvalidCallError, UnknownServiceError: the call is wrong; names field and cure. Nothing was enqueued.
             GatewayUnavailableError: the broker or the result store does not answer; `delivery` says whether the call
                 may have been enqueued.
+            RuntimeError: the gateway is closed.
         """
         (pending,) = self.submit_many(
             [call],
@@ -88,6 +93,7 @@ class Gateway:
             idempotency_key=idempotency_key,
             request_id=request_id,
             traceparent=traceparent,
+            tracestate=tracestate,
         )
         return pending
 
@@ -100,41 +106,54 @@ class Gateway:
         idempotency_key: str | None = None,
         request_id: str | None = None,
         traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> list[PendingCall]:
         """Enqueue many calls in one round of network; see `submit`.
 
         All are checked before the first is enqueued. Without `correlation_id` each gets its own. `idempotency_key` and
         `request_id` name one call, so they are refused with several.
         """
+        self._check_open()
         calls = list(calls)
         if len(calls) > 1 and (idempotency_key is not None or request_id is not None):
             field = "idempotency_key" if idempotency_key is not None else "request_id"
-            cure = "submit the calls one by one"
-            raise InvalidCallError(f"{field}: it names one call, not {len(calls)}; {cure}", field=field, cure=cure)
+            raise InvalidCallError.because(field, f"it names one call, not {len(calls)}", "submit the calls one by one")
+        # All of them first: what is wrong leaves no trace.
         messages = [
-            self._prepare(
+            self._intake.message(
                 call,
                 correlation_id=correlation_id,
                 deadline=deadline,
                 idempotency_key=idempotency_key,
                 request_id=request_id,
                 traceparent=traceparent,
+                tracestate=tracestate,
             )
             for call in calls
         ]
         if messages:
-            # The record first: a call that is enqueued can be asked for.
+            # The record before the message: a call that is enqueued can be asked for.
             self._results.record(messages)
-            self._publisher.send(messages)
+            try:
+                self._publisher.send(messages)
+            except (GatewayUnavailableError, InvalidCallError) as error:
+                if error.delivery is Delivery.NOT_SENT:
+                    self._results.forget(message.call_id for message in messages)
+                raise
         return [self._handle(message.call_id, message.deadline_at) for message in messages]
 
-    async def asubmit(self, call: Call, **options: Any) -> PendingCall:
-        """`submit` without blocking the event loop, for the same arguments."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: self.submit(call, **options))
+    async def asubmit(self, call: Call, **options: Unpack[SubmitOptions]) -> PendingCall:
+        """`submit` without blocking the event loop, for the same arguments.
 
-    async def asubmit_many(self, calls: Iterable[Call], **options: Any) -> list[PendingCall]:
-        """`submit_many` without blocking the event loop, for the same arguments."""
+        Who cancels it loses the handle, not the call: it may be enqueued all the same. Where that matters, shield it,
+        or pass an `idempotency_key` and submit again.
+        """
+        (pending,) = await self.asubmit_many([call], **options)
+        return pending
+
+    async def asubmit_many(self, calls: Iterable[Call], **options: Unpack[SubmitOptions]) -> list[PendingCall]:
+        """`submit_many` without blocking the event loop, for the same arguments. See `asubmit` about cancelling."""
+        self._check_open()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: self.submit_many(calls, **options))
 
@@ -149,24 +168,18 @@ class Gateway:
         """The call as a Celery signature, for chain, group and chord, with `link` and `link_error`.
 
         `previous("data.user.id")` in the call stands for a value of the result of the step before. The deadline counts
-        from when the step is enqueued. The task's value is the reply as a dict with the names of `gateway.Reply`.
+        from when the step is enqueued or, where a Celery worker of another app enqueues it, from when one of ours
+        receives it. The task's value is the reply as a dict with the names of `gateway.Reply`.
 
         Raises:
             InvalidCallError, UnknownServiceError: the call is wrong; names the field and the cure.
+            RuntimeError: the gateway is closed.
         """
-        check_deadline("deadline", deadline)
-        self._check(call)
-        envelope = Envelope(
-            version=VERSION,
-            call=call,
-            correlation_id=correlation_id or _new_id(),
-            deadline_s=float(deadline),
-            idempotency_key=idempotency_key,
-            caller=self.settings.caller,
-            uses_previous=uses_previous(call),
+        self._check_open()
+        kwargs, options = self._intake.step(
+            call, correlation_id=correlation_id, deadline=deadline, idempotency_key=idempotency_key
         )
-        kwargs = encode(envelope)
-        return self.celery.signature(TASK, kwargs=kwargs, **self._options(call, kwargs, envelope))
+        return self.celery.signature(TASK, kwargs=kwargs, **options)
 
     def pending(self, call_id: str) -> PendingCall:
         """A handle on a call that was submitted elsewhere or earlier, by its id. No round trip."""
@@ -174,12 +187,27 @@ class Gateway:
         return self._handle(call_id, None)
 
     def close(self) -> None:
-        """Give back connections and threads. Handles of this gateway can wait no longer."""
+        """Give back connections and threads, for good. A second time it does nothing.
+
+        Whoever waits for a result is woken with a `RuntimeError`; `submit` and the handles of this gateway raise one
+        from then on.
+        """
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
         self._waiter.close()
-        if "_threads" in self.__dict__:
-            self._threads.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
         self._results.close()
         self.celery.close()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: leave threads, locks and connections to the parent. It is called by itself."""
+        self._closing = threading.Lock()
+        self._threads = _threads()
+        renew_after_fork(self.celery)
+        self._results.renew_after_fork()
+        self._waiter.renew_after_fork()
 
     def __enter__(self) -> Self:
         return self
@@ -193,15 +221,16 @@ class Gateway:
         services = "no catalogue" if self.catalogue is None else f"{len(self.catalogue.services)} services"
         return f"<Gateway {services} {self.settings!r}>"
 
-    @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=4, thread_name_prefix="gateway-submit")
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the gateway is closed; make a new one")
 
     def _handle(self, call_id: str, deadline_at: float | None) -> PendingCall:
         return PendingCall(call_id, deadline_at, results=self._results, waiter=self._waiter, revoke=self._revoke)
 
     def _revoke(self, call_id: str) -> None:
         """Tell the worker that runs the call, if there is one."""
+        self._check_open()
         try:
             self.celery.control.revoke(call_id, terminate=True)
         except BROKER_ERRORS as error:
@@ -210,61 +239,7 @@ class Gateway:
                 call_id=call_id,
             ) from error
 
-    def _check(self, call: object) -> None:
-        if not isinstance(call, RestCall | GrpcCall | GraphQLCall):
-            cure = "pass a RestCall, a GrpcCall or a GraphQLCall"
-            raise InvalidCallError(f"call: {type(call).__name__} is not a call; {cure}", field="call", cure=cure)
-        if self.catalogue is not None:
-            self.catalogue.service_for(call)
 
-    def _prepare(
-        self,
-        call: Call,
-        *,
-        correlation_id: str | None,
-        deadline: float,
-        idempotency_key: str | None,
-        request_id: str | None,
-        traceparent: str | None,
-    ) -> Message:
-        check_deadline("deadline", deadline)
-        self._check(call)
-        if uses_previous(call):
-            cure = "pass gateway.signature(call) to a chain"
-            raise InvalidCallError(
-                f"call: it refers to the result of a step before it; {cure}", field="call", cure=cure
-            )
-        now = time.time()
-        envelope = Envelope(
-            version=VERSION,
-            call=call,
-            correlation_id=correlation_id or _new_id(),
-            request_id=request_id or _new_id(),
-            deadline_at=now + deadline,
-            sent_at=now,
-            idempotency_key=idempotency_key,
-            caller=self.settings.caller,
-            traceparent=traceparent,
-        )
-        kwargs = encode(envelope)
-        return Message(str(uuid.uuid4()), kwargs, self._options(call, kwargs, envelope), now + deadline)
-
-    def _options(self, call: Call, kwargs: dict[str, Any], envelope: Envelope) -> dict[str, Any]:
-        """How Celery sends it: queue, what operators see, and the ids as headers of the message."""
-        headers = {
-            "x-correlation-id": envelope.correlation_id,
-            "x-request-id": envelope.request_id,
-            "traceparent": envelope.traceparent,
-        }
-        return {
-            "queue": FRONT_QUEUE if self.catalogue is None else queue_of(call.service),
-            "shadow": display_name(call),
-            # The payload of a call is shown nowhere.
-            "argsrepr": "",
-            "kwargsrepr": describe(kwargs)[1],
-            "headers": {name: value for name, value in headers.items() if value is not None},
-        }
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
+def _threads() -> ThreadPoolExecutor:
+    """For `asubmit`; its threads start with the first one."""
+    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="gateway-submit")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
+from gateway.envelope import DEFAULT_DEADLINE_S
 from gateway.errors import OutcomeUnknownError
 from gateway.records import CallState
 from gateway.reply import Reply
@@ -16,6 +17,7 @@ __all__ = ["RESULT_MARGIN_S", "PendingCall"]
 
 #: How long after its deadline a call's outcome is still awaited: the worker's last steps and the way back.
 RESULT_MARGIN_S = 5.0
+_CLOSED = "the gateway was closed while a result was awaited"
 
 
 class PendingCall:
@@ -54,39 +56,52 @@ class PendingCall:
         """Wait for the outcome.
 
         Args:
-            timeout: seconds to wait at most; by default until the call's deadline and `RESULT_MARGIN_S` more.
+            timeout: seconds to wait at most; by default until the call's deadline and `RESULT_MARGIN_S` more. Where the
+                deadline is not written down, the default deadline takes its place.
 
         Raises:
             ServiceError: what the call ended with, see `gateway.errors`.
             OutcomeUnknownError: no outcome came by its deadline and the margin, or nothing is known of the call.
-            TimeoutError: `timeout` passed first; the call goes on and can be asked again.
+            TimeoutError: `timeout` passed first; the call goes on and can be asked again. With 0 an outcome that is
+                there is returned, and nothing is waited for.
+            GatewayUnavailableError: the result store does not answer.
+            RuntimeError: the gateway is closed, or was while this waited.
         """
         wait_s = self._patience(timeout)
         future = self._waiter.watch(self.id)
         try:
             payload = future.result(wait_s)
         except concurrent.futures.TimeoutError:
-            raise self._too_late(timeout) from None
+            payload = self._last_look(timeout, wait_s)
         except concurrent.futures.CancelledError:
-            raise RuntimeError("the gateway was closed while a result was awaited") from None
+            raise RuntimeError(_CLOSED) from None
         finally:
             future.cancel()
-        return self._results.outcome(payload)
+        return self._results.outcome(self.id, payload)
 
     async def aresult(self, timeout: float | None = None) -> Reply:
         """`result` without blocking the event loop."""
         loop = asyncio.get_running_loop()
         wait_s = (
-            self._patience(timeout) if self.deadline_at else await loop.run_in_executor(None, self._patience, timeout)
+            self._patience(timeout)
+            if self.deadline_at or timeout is not None
+            else await loop.run_in_executor(None, self._patience, timeout)
         )
         future = self._waiter.watch(self.id)
         try:
-            payload = await asyncio.wait_for(asyncio.wrap_future(future), wait_s)
+            async with asyncio.timeout(wait_s):
+                payload = await asyncio.wrap_future(future)
         except TimeoutError:
-            raise await loop.run_in_executor(None, self._too_late, timeout) from None
+            payload = await loop.run_in_executor(None, self._last_look, timeout, wait_s)
+        except asyncio.CancelledError:
+            # Of the future, by `Gateway.close`, or of this task, by its owner?
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise RuntimeError(_CLOSED) from None
         finally:
             future.cancel()
-        return self._results.outcome(payload)
+        return self._results.outcome(self.id, payload)
 
     def __await__(self) -> Generator[Any, None, Reply]:
         return self.aresult().__await__()
@@ -114,14 +129,20 @@ class PendingCall:
             return max(0.0, timeout)
         if self.deadline_at is None:
             self.deadline_at = self._results.deadline_of(self.id)
+        if self.deadline_at is None:
+            return DEFAULT_DEADLINE_S + RESULT_MARGIN_S
         return max(0.0, self.deadline_at - time.time()) + RESULT_MARGIN_S
 
-    def _too_late(self, timeout: float | None) -> Exception:
-        state = self._results.state(self.id)
+    def _last_look(self, timeout: float | None, waited_s: float) -> bytes:
+        """What is stored after all: a notification may be lost, and patience may be none."""
+        payload, state = self._results.look(self.id)
+        if payload is not None:
+            return payload
         if timeout is not None:
-            return TimeoutError(f"call {self.id} has no outcome after {timeout:g} s; it is {state.value}")
-        return OutcomeUnknownError(
-            f"call {self.id} has no outcome {RESULT_MARGIN_S:g} s after its deadline; it is {state.value}."
+            raise TimeoutError(f"call {self.id} has no outcome after {timeout:g} s; it is {state.value}")
+        since = f"after {waited_s:g} s" if self.deadline_at is None else f"{RESULT_MARGIN_S:g} s after its deadline"
+        raise OutcomeUnknownError(
+            f"call {self.id} has no outcome {since}; it is {state.value}."
             " Does a worker listen on its queue, and can it reach the result store?",
             call_id=self.id,
         )

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import redis
 from celery import Celery
+from kombu.exceptions import SerializationError
 
 from gateway.broker import BROKER_ERRORS
 from gateway.codec import TASK
-from gateway.errors import Delivery, GatewayUnavailableError
+from gateway.errors import Delivery, GatewayUnavailableError, InvalidCallError
 
 __all__ = ["Message", "Publisher"]
 
 _CONNECT_S = 5.0
+_ACQUIRE_S = 5.0
+_BATCH = 1000
 
 
 class Message(NamedTuple):
@@ -34,33 +38,59 @@ class Publisher:
     """Sends messages through a Celery app's pool of connections.
 
     It does what `Celery.send_task` does, without its subscription to each result and with many messages in one batch.
+
+    Args:
+        celery: the app whose connections are used.
+        acquire_s: seconds to wait for one of them while all are in use.
     """
 
-    def __init__(self, celery: Celery) -> None:
+    def __init__(self, celery: Celery, *, acquire_s: float = _ACQUIRE_S) -> None:
         self._celery = celery
+        self._acquire_s = acquire_s
 
     def send(self, messages: Sequence[Message]) -> None:
         """Enqueue all messages.
 
         Raises:
-            GatewayUnavailableError: the broker does not answer; `delivery` says whether some may be enqueued.
+            GatewayUnavailableError: the broker does not answer, or refuses; `delivery` says whether some may be
+                enqueued.
+            InvalidCallError: a message cannot be encoded, which whoever made it should have seen; none is enqueued.
         """
         amqp: Any = self._celery.amqp
-        producers: Any = self._celery.producer_pool
-        connected = False
+        # Not Celery's pool of producers: that one waits without a bound for a connection.
+        connections: Any = self._celery.pool
+        # What a failure means now: may some be on the broker?
+        delivery = Delivery.NOT_SENT
         try:
-            with producers.acquire(block=True) as producer:
-                producer.connection.ensure_connection(max_retries=1, timeout=_CONNECT_S)
-                connected = True
-                with producer.batch():
-                    for message in messages:
+            with (
+                connections.acquire(block=True, timeout=self._acquire_s) as connection,
+                amqp.Producer(connection) as producer,
+            ):
+                connection.ensure_connection(max_retries=1, timeout=_CONNECT_S)
+                at_once = not producer.supports_batch_publish
+                with producer.batch(max_size=_BATCH):
+                    for number, message in enumerate(messages, 1):
+                        # Redis keeps a batch back until it is full; RabbitMQ takes each message as it comes.
+                        if at_once or number >= _BATCH:
+                            delivery = Delivery.MAYBE_SENT
                         options = dict(message.options)
                         queue, headers = options.pop("queue"), options.pop("headers")
                         task = amqp.create_task_message(message.call_id, TASK, kwargs=message.kwargs, **options)
                         amqp.send_task_message(producer, TASK, task, queue=queue, headers=headers)
+                    delivery = Delivery.MAYBE_SENT
+        except SerializationError as error:
+            # Messages are checked before; what a `before_task_publish` receiver adds is not.
+            raise InvalidCallError.because("call", f"it cannot be encoded ({error})", "pass plain JSON") from error
         except BROKER_ERRORS as error:
+            # Redis took the connection and answered no to the one command: out of memory, read-only, not allowed.
+            refused = len(messages) == 1 and isinstance(error.__cause__, redis.ResponseError)
             raise GatewayUnavailableError(
-                f"the broker does not answer ({type(error).__name__}: {error}); is it running and reachable?",
-                delivery=Delivery.MAYBE_SENT if connected else Delivery.NOT_SENT,
+                f"the broker does not take calls ({_why(error)}); is it running, reachable and not full?",
+                delivery=Delivery.NOT_SENT if refused else delivery,
                 call_id=messages[0].call_id,
             ) from error
+
+
+def _why(error: BaseException) -> str:
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return said if error.__cause__ is None else f"{said}: {_why(error.__cause__)}"

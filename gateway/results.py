@@ -1,17 +1,17 @@
 """The producer's view of the result store: where a call is, and what it ended with."""
 
-import time
-from collections.abc import Sequence
-from functools import cached_property
+import contextlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import Celery
 
-from gateway.errors import CallCancelledError, Delivery, GatewayUnavailableError, OutcomeUnknownError
+from gateway.errors import GatewayUnavailableError, OutcomeUnknownError
 from gateway.publisher import Message
 from gateway.records import GRACE_S, RESULT_EXPIRES_S, CallState, key_of, submitted
 from gateway.redis_client import ERRORS, open_sync
 from gateway.reply import Reply
+from gateway.stored_result import StoredResult
 
 __all__ = ["Results"]
 
@@ -25,12 +25,20 @@ class Results:
     """
 
     def __init__(self, celery: Celery, url: str) -> None:
-        self._backend: Any = celery.backend
+        self._celery = celery
         self._url = url
+        self._client: Any = open_sync(url)
+        self._closed = False
 
-    @cached_property
+    @property
     def _redis(self) -> Any:
-        return open_sync(self._url)
+        if self._closed:
+            raise RuntimeError("the gateway is closed; make a new one")
+        return self._client
+
+    @property
+    def _backend(self) -> Any:
+        return self._celery.backend
 
     def key(self, call_id: str) -> str:
         """The result's key, which is also the channel that announces it."""
@@ -53,38 +61,46 @@ class Results:
         except ERRORS as error:
             raise _is_away(error, messages[0].call_id) from error
 
+    def forget(self, call_ids: Iterable[str]) -> None:
+        """Take back what `record` wrote, of calls that were not enqueued. As well as it goes: records expire anyway."""
+        with contextlib.suppress(*ERRORS, RuntimeError):
+            self._redis.delete(*map(key_of, call_ids))
+
     def state(self, call_id: str) -> CallState:
         """Where a call is. See `record` for errors."""
         payload, record = self._read(call_id)
-        if payload is not None:
-            revoked = self._backend.decode(payload).get("status") == "REVOKED"
-            return CallState.CANCELLED if revoked else CallState.DONE
-        try:
-            return CallState(record.get(b"state", b"unknown").decode())
-        except ValueError:  # a newer version's state
-            return CallState.UNKNOWN
+        return self._state(call_id, payload, record)
 
-    def deadline_of(self, call_id: str) -> float:
-        """When nobody waits any more for a call, as a Unix time; now, if it has its outcome. See `record` for errors.
+    def look(self, call_id: str) -> tuple[bytes | None, CallState]:
+        """The stored outcome, if there is one, and where the call is. See `record` for errors."""
+        payload, record = self._read(call_id)
+        final = payload is not None and self.is_final(payload)
+        return payload if final else None, self._state(call_id, payload, record)
+
+    def deadline_of(self, call_id: str) -> float | None:
+        """When nobody waits any more for a call, as a Unix time; None if that is not written down.
+
+        It is not for a call that has its outcome, or whose worker is of a version that does not write it.
 
         Raises:
             OutcomeUnknownError: nothing is known of the call.
+            GatewayUnavailableError: the store does not answer.
         """
         payload, record = self._read(call_id)
-        if payload is not None:
-            return time.time()
-        if b"deadline_at" not in record:
+        if b"deadline_at" in record:
+            return float(record[b"deadline_at"])
+        if payload is None and b"state" not in record:
             raise OutcomeUnknownError(
                 f"nothing is known of call {call_id}: the id is wrong, its result has expired, or no worker has seen it"
                 " yet; pass a timeout to wait nevertheless",
                 call_id=call_id,
             )
-        return float(record[b"deadline_at"])
+        return None
 
     def mark_cancelled(self, call_id: str) -> bool:
         """Write down that a call is cancelled. False if it has its outcome already. See `record` for errors."""
-        payload, _ = self._read(call_id)
-        if payload is not None:
+        outcome, _ = self.look(call_id)
+        if outcome is not None:
             return False
         try:
             with self._redis.pipeline(transaction=False) as pipe:
@@ -95,24 +111,37 @@ class Results:
             raise _is_away(error, call_id) from error
         return True
 
-    def outcome(self, payload: bytes) -> Reply:
+    def is_final(self, payload: bytes) -> bool:
+        """Whether a stored payload is an outcome."""
+        return StoredResult.is_final(payload, self._backend)
+
+    def outcome(self, call_id: str, payload: bytes) -> Reply:
         """The reply that was stored.
 
         Raises:
             ServiceError: the error that was stored.
         """
-        meta = self._backend.meta_from_decoded(self._backend.decode(payload))
-        if meta["status"] == "SUCCESS":
-            return Reply.from_wire(meta["result"])
-        if meta["status"] == "REVOKED":
-            raise CallCancelledError(
-                "the call was cancelled", delivery=Delivery.MAYBE_SENT, call_id=meta.get("task_id")
-            )
-        raise meta["result"]
+        return StoredResult(payload, self._backend, call_id).reply()
 
     def close(self) -> None:
-        """Give the connections back."""
-        self._redis.close()
+        """Give the connections back, for good."""
+        self._closed = True
+        self._client.close()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: connect anew. The old client leaves its parent's sockets alone by itself."""
+        self._client = open_sync(self._url)
+
+    def _state(self, call_id: str, payload: bytes | None, record: dict[bytes, bytes]) -> CallState:
+        if payload is not None and self.is_final(payload):
+            return StoredResult(payload, self._backend, call_id).state
+        try:
+            state = CallState(record.get(b"state", b"unknown").decode())
+        except ValueError:  # a newer version's state
+            return CallState.UNKNOWN
+        if state is CallState.UNKNOWN and payload is not None:
+            return StoredResult(payload, self._backend, call_id).state
+        return state
 
     def _read(self, call_id: str) -> tuple[bytes | None, dict[bytes, bytes]]:
         """The stored result and the record, in one round trip."""

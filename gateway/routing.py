@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gateway import graphql_document
 from gateway.call import Call
 from gateway.envelope import check_id
 from gateway.errors import InvalidCallError
@@ -61,10 +62,11 @@ def _operation(call: Mapping[Any, Any]) -> str:
         case "grpc":
             return _line(call.get("method"))
         case "graphql":
-            from gateway import graphql_document
-
+            document = call.get("query")
+            if not isinstance(document, str):
+                return "graphql"
             try:
-                operation = graphql_document.select(call.get("query"), call.get("operation_name"))
+                operation = graphql_document.select(document, call.get("operation_name"))
             except (ValueError, TypeError):
                 return "graphql"
             return f"{operation.kind} {operation.name}".strip()

@@ -13,8 +13,9 @@ from celery.worker.state import active_requests
 from kombu.message import Message
 
 from gateway.errors import InvalidCallError
+from workers import pool_revoke
 from workers.pool import AsyncioPool
-from workers.refusal import lost_connection, refuse
+from workers.refusal import is_usable_id, lost_connection, printable, refuse
 
 __all__ = ["GatewayConsumer", "UnreadableMessageError"]
 
@@ -44,6 +45,7 @@ class GatewayConsumer(Consumer):
             # Celery's own sleeps in the signal handler, where no call could be acknowledged.
             self._wait_idle = self.controller.wait_for_soft_shutdown
             self.controller.wait_for_soft_shutdown = self.wait_for_soft_shutdown
+            pool_revoke.install()
 
     @staticmethod
     def loop(consumer: Any, connection: Any, *args: Any) -> None:
@@ -153,9 +155,10 @@ class GatewayConsumer(Consumer):
             self._give_back(message)
             return
         call_id = message.headers.get("id")
+        name = printable(name)
         logger.error("task %s is not registered here; it was refused", name)
-        if isinstance(call_id, str) and call_id:
-            self._store_unknown(call_id, str(name), message)
+        if isinstance(call_id, str) and is_usable_id(call_id):
+            self._store_unknown(call_id, name, message)
         else:
             message.reject_log_error(logger, self.connection_errors)
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=call_id)
@@ -195,7 +198,7 @@ class GatewayConsumer(Consumer):
             "queue %r holds a task of another application, %r. It was put back, and this worker takes nothing more "
             "from that queue. Send calls to the gateway's own queues (`gateway.signature`, or queue=…).",
             queue,
-            self._task_name(message),
+            printable(self._task_name(message)),
         )
         message.requeue()
         self.cancel_task_queue(queue)

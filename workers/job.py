@@ -33,7 +33,9 @@ class Job:
         target, args: Celery's tracer and its arguments `(name, id, request, body, content_type, content_encoding)`.
         on_accepted, on_done, on_lost, on_timeout: the request's callbacks; they run on the hub's thread only.
         soft_limit_s, hard_limit_s: Celery's time limits.
-        silenced: it was revoked, cancelled or timed out: its end has been announced, no callback may follow.
+        silenced: it was cancelled, timed out or given up: its end has been announced, no callback may follow.
+        revoked: nobody wants the running call any more; it is cancelled, and its outcome says so.
+        begun: its coroutine made its first step.
         started: `time.monotonic()` of its start.
         runtime_s: how long the call itself took.
         outcome: what the tracer is to store; None for an ordinary task.
@@ -52,6 +54,8 @@ class Job:
     hard_limit_s: float | None = None
     stage: Stage = Stage.WAITING
     silenced: bool = False
+    revoked: bool = False
+    begun: bool = False
     soft_limit_passed: bool = False
     started: float = 0.0
     runtime_s: float | None = None
@@ -60,6 +64,28 @@ class Job:
     broken: BaseException | None = None
     coroutine: asyncio.Task[None] | None = None
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        target: Callable[..., Any],
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        on_terminate: Callable[[Job], None],
+    ) -> Job:
+        """A job from what Celery gives to `BasePool.apply_async`; a callback may be missing."""
+        return cls(
+            task_id=args[1],
+            target=target,
+            args=args,
+            on_accepted=options.get("accept_callback") or _ignore,
+            on_done=options.get("callback") or _ignore,
+            on_lost=options.get("error_callback") or _ignore,
+            on_timeout=options.get("timeout_callback") or _ignore,
+            on_terminate=on_terminate,
+            soft_limit_s=options.get("soft_timeout"),
+            hard_limit_s=options.get("timeout"),
+        )
 
     @property
     def request(self) -> Mapping[str, Any]:
@@ -73,6 +99,19 @@ class Job:
         args, kwargs, _ = self.args[3]
         return args, kwargs
 
+    def forget_what_follows(self) -> None:
+        """Its callbacks and the next step of its chain are enqueued: the tracer must not do that again."""
+        args, kwargs, embed = self.args[3]
+        rest = {**(embed or {}), "callbacks": None, "chain": None}
+        self.args = (*self.args[:3], (args, kwargs, rest), *self.args[4:])
+
     def terminate(self, signal: int | None = None) -> None:
-        """End this job alone; Celery calls it on the hub's thread when a task is revoked or cancelled."""
+        """End this job alone, without an outcome; Celery calls it on the hub's thread.
+
+        It does so when an ordinary task is revoked, and when a task is cancelled since its message comes again.
+        """
         self.on_terminate(self)
+
+
+def _ignore(*_: object) -> None:
+    """In place of a callback that was not given."""

@@ -1,5 +1,6 @@
 """What the worker's hub is to do next, posted by any thread."""
 
+import logging
 import os
 import select
 from collections import deque
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 __all__ = ["Bell"]
+
+logger = logging.getLogger(__name__)
 
 
 class Bell:
@@ -41,14 +44,18 @@ class Bell:
         """Sleep until it rings, `timeout_s` at most."""
         select.select([self._reader], [], [], timeout_s)
 
-    def answer(self) -> Callable[[], object] | None:
-        """The next step; None if there is none left."""
-        try:
-            return self._steps.popleft()
-        except IndexError:
-            return None
-
-    def hush(self) -> None:
-        """Empty the pipe; before the steps are taken, so that no ring is lost."""
+    def answer(self) -> None:
+        """Do what was posted, on the hub's thread."""
+        # Emptied before the steps are taken, so that no ring is lost.
         with suppress(BlockingIOError, OSError):
             os.read(self._reader, 65536)
+        while True:
+            try:
+                step = self._steps.popleft()
+            except IndexError:
+                return
+            try:
+                step()
+            except Exception as error:
+                # A lost broker connection shows in the hub's own reads; the steps behind this one must not be lost.
+                logger.error("a finished task was not announced: %s", type(error).__name__, exc_info=True)

@@ -6,6 +6,7 @@ import threading
 import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -14,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from gateway.errors import Delivery, GatewayFaultError, ServiceError
 from gateway.reply import Reply
 from workers.job import Job, Stage
-from workers.task import Executor
+from workers.task import Performer
 
 __all__ = ["CallLoop"]
 
@@ -42,7 +43,7 @@ class CallLoop:
 
     def __init__(
         self,
-        executor_factory: Callable[[], Executor],
+        executor_factory: Callable[[], Performer],
         *,
         settle: Callable[[Job], None],
         drop: Callable[[Job], None],
@@ -56,7 +57,7 @@ class CallLoop:
         self._died = died
         self._loop = _new_loop()
         self._loop.set_exception_handler(_log_loop_error)
-        self._executor: Executor | None = None
+        self._executor: Performer | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="gateway-calls", daemon=True)
 
@@ -154,6 +155,7 @@ class CallLoop:
             self._drop(job)
             return
         job.coroutine = self._loop.create_task(self._perform(job), name="call")
+        job.coroutine.add_done_callback(partial(self._ended, job))
         for limit_s, soft in ((job.soft_limit_s, True), (job.hard_limit_s, False)):
             if limit_s:
                 job.timers.append(self._loop.call_later(limit_s, self._limit_passed, job, soft))
@@ -169,7 +171,16 @@ class CallLoop:
             job.coroutine.cancel()
 
     async def _perform(self, job: Job) -> None:
-        job.outcome = await self._outcome(job)
+        job.begun = True
+        self._conclude(job, await self._outcome(job))
+
+    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
+        # asyncio cancels a task that is not begun without running a line of it.
+        if not job.begun and task.cancelled():
+            self._conclude(job, self._cancelled(job))
+
+    def _conclude(self, job: Job, outcome: Reply | Exception | None) -> None:
+        job.outcome = outcome
         job.runtime_s = monotonic() - job.started
         for timer in job.timers:
             timer.cancel()
@@ -182,18 +193,14 @@ class CallLoop:
             self._settle(job)
 
     async def _outcome(self, job: Job) -> Reply | Exception | None:
-        """None if the job was cancelled."""
+        """None if the job was cancelled and its message comes again."""
         assert self._executor is not None  # noqa: S101 - start() made it
         args, kwargs = job.call_arguments
         try:
             # A copy: the tracer and the request change theirs in other threads.
             outcome: object = await self._executor.perform(job.task_id, args, kwargs, dict(job.request))
         except asyncio.CancelledError:
-            if job.soft_limit_passed:
-                return SoftTimeLimitExceeded(job.soft_limit_s)
-            if job.silenced or self._stopping:
-                return None
-            return _fault(job, "the call was cancelled from inside")
+            return self._cancelled(job)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             # Where it was raised, and no message: that may hold something of the payload.
             where = "".join(traceback.format_tb(error.__traceback__))
@@ -202,6 +209,20 @@ class CallLoop:
         if isinstance(outcome, Reply | ServiceError):
             return outcome
         return _fault(job, f"a defect: perform() returned {type(outcome).__name__}")
+
+    def _cancelled(self, job: Job) -> Exception | None:
+        assert self._executor is not None  # noqa: S101 - start() made it
+        if job.soft_limit_passed:
+            return SoftTimeLimitExceeded(job.soft_limit_s)
+        if job.silenced or self._stopping:
+            return None
+        if not job.revoked:
+            return _fault(job, "the call was cancelled from inside")
+        try:
+            return self._executor.cancelled(job.task_id)
+        except Exception as error:
+            logger.error("call %s: a defect, %s in cancelled()", job.task_id, type(error).__name__)
+            return _fault(job, f"a defect: {type(error).__name__}")
 
 
 def _fault(job: Job, message: str) -> GatewayFaultError:

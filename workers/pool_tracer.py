@@ -1,7 +1,9 @@
 """The threads that run Celery's tracer: it stores results and publishes chains, so it may block.
 
 What cannot be stored because the store fails is kept and tried again: a call that has its outcome must not run again.
-Celery itself tries again only when a connection fails (`result_backend_always_retry`), not when Redis is full.
+Celery itself tries again a few times, and only when a connection fails (`result_backend_always_retry`), not when Redis
+is full. Here it goes on until the pool gives the job up, each in its turn: one that cannot be stored holds up no other
+for longer than a try.
 """
 
 import logging
@@ -9,21 +11,16 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from celery.exceptions import BackendError
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-
 from gateway.reply import Reply
 from workers.job import Job
-from workers.task import settled
+from workers.pool_store import STORE_ERRORS, settled
 
-__all__ = ["STORE_ERRORS", "TracerThreads"]
+__all__ = ["TracerThreads"]
 
 logger = logging.getLogger(__name__)
 
-#: What a result store or a broker raises that is away, full or busy.
-STORE_ERRORS: tuple[type[Exception], ...] = (OSError, BackendError, OperationalError, RedisError)
-_FIRST_DELAY_S, _LAST_DELAY_S = 0.5, 10.0
+#: Seconds between two tries, doubled from the first to the last; the last also while the worker ends.
+_FIRST_DELAY_S, _LAST_DELAY_S, _HURRIED_DELAY_S = 0.5, 10.0, 0.5
 
 
 class TracerThreads:
@@ -42,6 +39,8 @@ class TracerThreads:
         self._work: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._hurried = threading.Event()
+        self._stopped = threading.Event()
+        self._delay_s = _FIRST_DELAY_S
 
     def start(self) -> None:
         """Start them all now."""
@@ -67,11 +66,13 @@ class TracerThreads:
         self._work.put(both)
 
     def hurry(self) -> None:
-        """The worker is ending: what cannot be stored now is given up."""
+        """The worker is ending: what could not be stored is tried again now, and often."""
         self._hurried.set()
 
     def stop(self, timeout_s: float) -> None:
-        """Let them end; those that hang are left behind after `timeout_s`."""
+        """Let them end; those that hang are left behind after `timeout_s`. Nothing is tried again."""
+        self._stopped.set()
+        self._hurried.set()
         for _ in self._threads:
             self._work.put(None)
         for thread in self._threads:
@@ -85,22 +86,34 @@ class TracerThreads:
             work()
 
     def _trace(self, job: Job, then: Callable[[Job], object]) -> None:
-        delay_s = _FIRST_DELAY_S
-        while not job.silenced:
-            try:
-                with settled(job.outcome):
-                    failed, value, runtime = job.target(*job.args)
-            except BaseException as error:  # a task may raise SystemExit; the thread must survive it
-                job.broken = error
-                # Without an outcome it is an ordinary task, whose body would run again.
-                if job.outcome is None or not isinstance(error, STORE_ERRORS) or self._hurried.is_set():
-                    break
-                logger.error("outcome of %s is not stored yet: %s", job.task_id, type(error).__name__)
-                self._hurried.wait(delay_s)
-                delay_s = min(delay_s * 2, _LAST_DELAY_S)
-            else:
-                if isinstance(job.outcome, Reply) and not failed:
-                    value = job.outcome.summary()
-                job.traced = (failed, value, runtime if job.runtime_s is None else job.runtime_s)
-                break
-        self._post(lambda: then(job))
+        if job.silenced or self._try(job):
+            self._post(lambda: then(job))
+            return
+        logger.error("outcome of %s is not stored yet: %s", job.task_id, type(job.broken).__name__)
+        self._rest()
+        self.trace(job, then)
+
+    def _try(self, job: Job) -> bool:
+        """Run the tracer once; False if it is to be run again."""
+        try:
+            with settled(job.outcome) as told:
+                failed, value, runtime = job.target(*job.args)
+        except BaseException as error:  # a task may raise SystemExit; the thread must survive it
+            job.broken = error
+            if told is not None and told.dispatched:
+                job.forget_what_follows()
+            # Without an outcome it is an ordinary task, whose body would run again.
+            return job.outcome is None or not isinstance(error, STORE_ERRORS) or self._stopped.is_set()
+        self._delay_s = _FIRST_DELAY_S
+        if isinstance(job.outcome, Reply) and not failed:
+            value = job.outcome.summary()
+        job.traced = (failed, value, runtime if job.runtime_s is None else job.runtime_s)
+        return True
+
+    def _rest(self) -> None:
+        """Let the store alone for a while."""
+        if self._hurried.is_set():
+            self._stopped.wait(_HURRIED_DELAY_S)
+            return
+        self._hurried.wait(self._delay_s)
+        self._delay_s = min(self._delay_s * 2, _LAST_DELAY_S)

@@ -8,7 +8,7 @@ from celery.utils.log import get_logger
 
 from gateway.errors import InvalidCallError
 
-__all__ = ["is_usable_id", "lost_connection", "refuse"]
+__all__ = ["is_usable_id", "lost_connection", "printable", "refuse"]
 
 logger = get_logger(__name__)
 
@@ -16,8 +16,19 @@ _EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
 
 
 def is_usable_id(call_id: object) -> bool:
-    """Whether a result can be stored for it."""
-    return isinstance(call_id, str) and 0 < len(call_id) <= 255
+    """Whether a result can be stored for it, and a log line can show it: short, and printable ASCII alone."""
+    return isinstance(call_id, str) and 0 < len(call_id) <= 200 and _is_printable_ascii(call_id)
+
+
+def printable(name: object) -> str:
+    """A name from a message as one short line of printable ASCII; `?` stands for any other character."""
+    text = str(name)
+    shown = "".join(character if _is_printable_ascii(character) else "?" for character in text[:200])
+    return shown if len(text) <= 200 else f"{shown}…"
+
+
+def _is_printable_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def lost_connection(errors: Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:

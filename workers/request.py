@@ -1,11 +1,14 @@
 """The worker's view of one call: what operators and events may see of it, and nothing more."""
 
 from typing import Any
+from weakref import ref
 
+from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 
 from gateway import routing
-from workers.job import Stage
+from workers.job import Job, Stage
 
 __all__ = ["CallRequest"]
 
@@ -16,6 +19,15 @@ class CallRequest(Request):
     _payload: Any
     _request_dict: dict[str, Any]
     _apply_result: Any
+    _already_revoked: bool
+    _app: Any
+    _type: str
+    acknowledged: bool
+    id: str
+    on_failure: Any
+    on_success: Any
+    task: Any
+    time_start: float | None
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -34,13 +46,58 @@ class CallRequest(Request):
         """What `inspect active`, `reserved`, `scheduled` and `query_task` show; never the payload."""
         return super().info(safe=True)
 
+    def revoked(self) -> bool:
+        """Whether it was revoked or has expired; then it ends here. Called before it starts, perhaps more than once."""
+        if not self._already_revoked:
+            return bool(super().revoked())
+        # Celery counted it again when its countdown passed.
+        task_ready(self)
+        return True
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        """End a call that was not started with an error that says so, in place of Celery's REVOKED.
+
+        That is stored as any outcome is: off the hub, with the chain's, the chord's and the callbacks' part of it.
+        """
+        pool = self.task.pool
+        if pool is None:
+            super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc] # the stubs lack it
+            return
+        self._already_revoked = True
+        trace = fast_trace_task if self._app.use_fast_trace_task else trace_task_ret
+        job = pool.refuse(
+            trace,
+            (self._type, self.id, self._request_dict, self._body, self._content_type, self._content_encoding),
+            expired=expired,
+            callback=self.on_success,
+            error_callback=self.on_failure,
+        )
+        self._apply_result = ref(job)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """End it because it was revoked.
+
+        A call that runs is cancelled, and its outcome tells what is known of it; one that has its outcome keeps it.
+        """
+        job = self._job()
+        if self.task.pool is None:
+            super().terminate(pool, signal)
+        elif job is not None:
+            self.task.pool.revoke(job)
+        elif not (self.time_start or self._already_revoked or self.acknowledged):
+            self._announce_revoked("terminated", True, signal, False)
+
+    def _job(self) -> Job | None:
+        job: Job | None = self._apply_result() if self._apply_result is not None else None
+        return job
+
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Cancel it because its message will be delivered again: at a cold stop or a lost connection.
 
         A call that has its outcome goes on: it is stored and acknowledged, since running it again cannot be better. No
         RETRY is stored, which nobody could tell from a call that still runs.
         """
-        job = self._apply_result() if self._apply_result is not None else None
+        job = self._job()
         if job is not None and job.stage is Stage.SETTLED:
             return
         super().cancel(pool, signal, emit_retry=False)

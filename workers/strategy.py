@@ -78,7 +78,7 @@ _EMBED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 def find_fault(headers: Mapping[str, Any], payload: object) -> Field | None:
     """What is wrong with a message of Celery's task protocol 2, as `(field, what it must be)`; None if nothing is."""
     if not is_usable_id(headers.get("id")):
-        return "id", "a string of 255 characters at most"
+        return "id", "a string of 200 printable ASCII characters at most"
     if not isinstance(payload, list | tuple) or len(payload) != 3:
         return "body", "the list [args, kwargs, embed] of Celery's task protocol 2"
     args, kwargs, embed = payload

@@ -5,23 +5,20 @@ runs this task, whose body only returns or raises that outcome. So results, retr
 chords, callbacks, signals and events stay Celery's.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from celery import Task
 
 from gateway.errors import GatewayFaultError, ServiceError
 from gateway.reply import Reply
+from workers.pool_store import OutcomeStore, settled_now
 
-__all__ = ["CallTask", "Executor", "settled"]
-
-_OUTCOME: ContextVar[Reply | Exception | None] = ContextVar("outcome", default=None)
+__all__ = ["CallTask", "Performer"]
 
 
-class Executor(Protocol):
-    """Performs calls, all on one event loop."""
+class Performer(Protocol):
+    """What the pool needs: it performs calls, all on one event loop."""
 
     async def start(self) -> None:
         """Make ready, before the first call. Raising refuses to start the worker; the message is the operator's."""
@@ -43,19 +40,17 @@ class Executor(Protocol):
         """
         ...
 
+    def cancelled(self, call_id: str) -> ServiceError:
+        """What a call ended with whose `perform` was cancelled, or never begun.
+
+        Called on the loop for a revoked call, right after its cancelled `perform` ended. The error says whether the
+        service may have acted.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of everything; no call is in flight."""
         ...
-
-
-@contextmanager
-def settled(outcome: Reply | Exception | None) -> Iterator[None]:
-    """Within it, and in this thread, the task's body ends with this outcome."""
-    token = _OUTCOME.set(outcome)
-    try:
-        yield
-    finally:
-        _OUTCOME.reset(token)
 
 
 class CallTask(Task[Any, Any]):
@@ -63,10 +58,14 @@ class CallTask(Task[Any, Any]):
 
     Args:
         executor_factory: makes the executor, once for each worker process and after any fork.
+
+    Attributes:
+        pool: the pool that performs its calls, once that has started; None in any other.
     """
 
     name = "gateway.call"
     Request = "workers.request:CallRequest"
+    _backend: Any = None
     Strategy = "workers.strategy:call_strategy"
     #: Expected: logged in one line, without a traceback.
     throws = (ServiceError,)
@@ -81,8 +80,18 @@ class CallTask(Task[Any, Any]):
     #: Nothing of the reply gets into Celery's log line; its event gets `Reply.summary()` from the pool.
     resultrepr_maxsize = 0
 
-    def __init__(self, executor_factory: Callable[[], Executor]) -> None:
+    def __init__(self, executor_factory: Callable[[], Performer]) -> None:
         self.executor_factory = executor_factory
+        self.pool: Any = None
+
+    @property
+    def backend(self) -> Any:
+        """Where results are stored."""
+        return OutcomeStore(self.app.backend if self._backend is None else self._backend)
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
 
     def run(self, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the reply, or raise the error, that the pool already has.
@@ -91,11 +100,12 @@ class CallTask(Task[Any, Any]):
             ServiceError: the call's failure.
             GatewayFaultError: this is not our pool, so nobody performed the call.
         """
-        outcome = _OUTCOME.get()
-        if outcome is None:
+        told = settled_now()
+        if told is None:
             raise GatewayFaultError(
                 "gateway.call runs in workers.pool:AsyncioPool; start `gateway worker`, or set worker_pool"
             )
+        outcome = told.outcome
         if isinstance(outcome, Exception):
             # Celery clears every frame of the traceback it gets. Those of the coroutine are not its own.
             raise outcome.with_traceback(None) from None

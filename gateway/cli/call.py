@@ -2,17 +2,20 @@
 
 import json
 import sys
-from typing import Any
+from typing import Any, Never
 
 import click
 
 from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
 from gateway.catalogue import CatalogueError
 from gateway.client import Gateway
-from gateway.errors import InvalidCallError, ServiceError, UnknownServiceError
+from gateway.errors import Delivery, GatewayUnavailableError, InvalidCallError, ServiceError, UnknownServiceError
 from gateway.settings import SettingsError
 
 __all__ = ["call"]
+
+_FAILED = 1
+_NOT_ENQUEUED = 2
 
 
 @click.command()
@@ -49,20 +52,32 @@ def call(
     """
     try:
         made = _make(service, what, path=_pairs(path), query=_lists(query), data=_json(data), header=_pairs(header))
-        with Gateway.from_env() as gateway:
+        gateway = Gateway.from_env()
+    except (InvalidCallError, SettingsError, CatalogueError) as error:
+        raise click.UsageError(str(error)) from None
+    with gateway:
+        try:
             pending = gateway.submit(
                 made, deadline=deadline, correlation_id=correlation_id, idempotency_key=idempotency_key
             )
-            if no_wait:
-                click.echo(pending.id)
-                return
+        except (InvalidCallError, UnknownServiceError) as error:
+            raise click.UsageError(str(error)) from None
+        except GatewayUnavailableError as error:
+            # Only what surely was not enqueued may be said not to be.
+            _fail(error, _NOT_ENQUEUED if error.delivery is Delivery.NOT_SENT else _FAILED)
+        if no_wait:
+            click.echo(pending.id)
+            return
+        try:
             reply = pending.result()
-    except (InvalidCallError, UnknownServiceError, SettingsError, CatalogueError) as error:
-        raise click.UsageError(str(error)) from None
-    except ServiceError as error:
-        click.echo(json.dumps({"error": type(error).__name__, "message": error.message, **error.fields}, indent=2))
-        sys.exit(1)
+        except ServiceError as error:
+            _fail(error, _FAILED)
     click.echo(json.dumps(reply.to_wire(), indent=2, ensure_ascii=False))
+
+
+def _fail(error: ServiceError, code: int) -> Never:
+    click.echo(json.dumps({"error": type(error).__name__, "message": error.message, **error.fields}, indent=2))
+    sys.exit(code)
 
 
 def _make(

@@ -3,18 +3,22 @@
 import os
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.broker import BROKER_ERRORS
 from gateway.catalogue import Catalogue, CatalogueError
 from gateway.redis_client import ERRORS, open_sync
+from gateway.service import Service
 from gateway.settings import Settings, SettingsError
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "sent_unencrypted"]
 
 
 class _Finding(NamedTuple):
@@ -32,7 +36,7 @@ def doctor() -> None:
         table.add_column(column, overflow="fold")
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for finding in findings:
-        table.add_row(f"[{colours[finding.level]}]{finding.level}[/]", finding.what, finding.said)
+        table.add_row(f"[{colours[finding.level]}]{finding.level}[/]", escape(finding.what), escape(finding.said))
     Console().print(table)
     sys.exit(any(finding.level == "error" for finding in findings))
 
@@ -71,6 +75,50 @@ def _catalogue(settings: Settings) -> Iterator[_Finding]:
             yield _Finding("error", f"services.{name}.auth", f"{place} is not set; set it in the workers' environment")
         if kind == "file" and not os.access(place, os.R_OK):
             yield _Finding("error", f"services.{name}.auth", f"{place} cannot be read; correct the path or its rights")
+        for key, cure in sent_unencrypted(service):
+            yield _Finding("warning", "catalogue", f"services.{name}.{key} sends its secret unencrypted; {cure}")
+
+
+def sent_unencrypted(service: Service) -> Iterator[tuple[str, str]]:
+    """The endpoints to which a service's secret goes over a network as it is: key of the catalogue, and cure.
+
+    What stays on this host (loopback, Unix sockets) is left out.
+    """
+    if service.auth is None:
+        return
+    for key, endpoint in (("rest.url", service.rest), ("graphql.url", service.graphql)):
+        if endpoint is not None:
+            url = urlsplit(endpoint.url)
+            if url.scheme == "http" and not _is_here(url.hostname or ""):
+                yield key, "use https://"
+    if service.grpc is not None and not service.grpc.tls and not _target_is_here(service.grpc.target):
+        yield "grpc.target", "set grpc.tls = true"
+
+
+def _target_is_here(target: str) -> bool:
+    """Of a gRPC name (https://grpc.github.io/grpc/core/md_doc_naming.html): `scheme:[//authority/]addresses`."""
+    scheme, colon, rest = target.partition(":")
+    if scheme in ("unix", "unix-abstract"):
+        return True
+    if colon and scheme in ("dns", "ipv4", "ipv6", "vsock"):
+        target = rest.rpartition("/")[2]
+    return all(_is_here(_host(address)) for address in target.split(","))
+
+
+def _host(address: str) -> str:
+    """Of `host:port`, `[host]:port` or a host alone."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.rpartition(":")[0] if address.count(":") == 1 else address
+
+
+def _is_here(host: str) -> bool:
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):  # RFC 6761, section 6.3
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _broker(settings: Settings) -> Iterator[_Finding]:

@@ -3,14 +3,15 @@
 import os
 
 import click
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.catalogue import Catalogue, CatalogueError
 from gateway.service import Service
-from gateway.settings import Settings, SettingsError
 
-__all__ = ["services"]
+__all__ = ["address", "services"]
 
 
 @click.command()
@@ -18,48 +19,38 @@ __all__ = ["services"]
     "--config", type=click.Path(dir_okay=False), default=None, help="The catalogue; GATEWAY_CONFIG by default."
 )
 def services(config: str | None) -> None:
-    """List the services of the catalogue: where they are, and how patient the gateway is with them."""
-    catalogue = load_catalogue(config)
-    table = Table(title=f"{len(catalogue.services)} services in {catalogue.path}")
-    for column in ("service", "protocol"):
-        table.add_column(column, no_wrap=True)
-    for column in ("address", "auth", "total/attempt/connect/pool s"):
-        table.add_column(column, overflow="fold")
+    """List the services of the catalogue: where they are, and how patient the gateway is with them.
+
+    Addresses are shown as they are written where the environment does not have all of them.
+    """
+    catalogue = _load(config or os.environ.get("GATEWAY_CONFIG") or "gateway.toml")
+    table = Table(
+        title=escape(f"{len(catalogue.services)} services in {catalogue.path}"),
+        caption="bounds: total/attempt/connect/pool, in seconds",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("service and its secret", overflow="fold", min_width=22, max_width=30)
+    table.add_column("addresses", overflow="fold")
+    table.add_column("bounds", no_wrap=True)
     for service in catalogue.services.values():
         timeouts = service.policy.timeouts
-        for protocol in service.protocols:
-            table.add_row(
-                service.name,
-                protocol,
-                address(service, protocol),
-                "none" if service.auth is None else f"{service.auth.type} {service.auth.secret}",
-                "/".join(f"{bound:g}" for bound in (timeouts.total, timeouts.attempt, timeouts.connect, timeouts.pool)),
-            )
+        table.add_row(
+            f"[bold]{service.name}[/]\n{'no secret' if service.auth is None else escape(service.auth.secret)}",
+            escape("\n".join(f"{protocol} {address(service, protocol)}" for protocol in service.protocols)),
+            "/".join(f"{bound:g}" for bound in (timeouts.total, timeouts.attempt, timeouts.connect, timeouts.pool)),
+        )
     Console().print(table)
 
 
-def load_catalogue(config: str | None, *, resolve: bool = False) -> Catalogue:
-    """The catalogue that a command works on.
-
-    Raises:
-        click.ClickException: there is none, or it is wrong.
-    """
-    path = config or os.environ.get("GATEWAY_CONFIG") or "gateway.toml"
+def _load(path: str) -> Catalogue:
     try:
-        return Catalogue.load(path, os.environ if resolve else None)
+        return Catalogue.load(path, os.environ)
+    except CatalogueError:
+        pass
+    try:
+        return Catalogue.load(path)
     except CatalogueError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def load_settings() -> Settings:
-    """The settings that a command works with.
-
-    Raises:
-        click.ClickException: the environment is wrong.
-    """
-    try:
-        return Settings.from_env()
-    except SettingsError as error:
         raise click.ClickException(str(error)) from None
 
 

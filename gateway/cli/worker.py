@@ -2,10 +2,14 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
 import click
 
 __all__ = ["worker"]
+
+#: What the `[worker]` extra brings and no worker starts without.
+_NEEDED = ("httpx", "aiohttp", "grpc")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -21,6 +25,11 @@ def worker(context: click.Context, concurrency: int, loglevel: str, hostname: st
 
     Further options go to `celery worker`.
     """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"a worker needs {', '.join(missing)}, not installed here; run: pip install 'call-gateway[worker]'"
+        )
     argv = [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
     argv += ["--concurrency", str(concurrency), "--loglevel", loglevel]
     argv += ["--hostname", hostname] if hostname else []

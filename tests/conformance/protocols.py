@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
-
 from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
 from gateway.policy import Policy
 from gateway.service import GraphQLEndpoint, GrpcEndpoint, RestEndpoint, Service
@@ -24,12 +22,12 @@ __all__ = ["OVER_GRPC", "OVER_HTTP", "Misbehaving", "Protocol", "graphql_to", "r
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def rest_to(url: str, policy: Policy, pool: httpx.AsyncBaseTransport | None = None) -> Transport:
-    return RestTransport(Service(name="faults", policy=policy, rest=RestEndpoint(url=url)), pool=pool)
+def rest_to(url: str, policy: Policy) -> Transport:
+    return RestTransport(Service(name="faults", policy=policy, rest=RestEndpoint(url=url)))
 
 
-def graphql_to(url: str, policy: Policy, pool: httpx.AsyncBaseTransport | None = None) -> Transport:
-    return GraphQLTransport(Service(name="faults", policy=policy, graphql=GraphQLEndpoint(url=url)), pool=pool)
+def graphql_to(url: str, policy: Policy) -> Transport:
+    return GraphQLTransport(Service(name="faults", policy=policy, graphql=GraphQLEndpoint(url=url)))
 
 
 def grpc_to(target: str, policy: Policy) -> Transport:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from time import monotonic
 
 import pytest
 import pytest_asyncio
@@ -20,6 +20,7 @@ from gateway.errors import (
 from gateway.policy import Policy, ReplyBounds, Timeouts
 from tests.conformance.contract import eventually
 from tests.conformance.grpc_calls import ROOT, UNARY, answered, failed, make_attempt, make_service
+from tests.conformance.stillness import Stillness
 from tests.servers.grpc_faults import FaultyUsers, compile_protos
 from workers.transports.rpc import GrpcTransport
 
@@ -27,7 +28,8 @@ from workers.transports.rpc import GrpcTransport
 SHOP = {
     "shop.proto": """syntax = "proto3"; package shop.v1; import "item.proto";
         service Shop { rpc Items(ItemsRequest) returns (ItemsReply); rpc Upload(stream Item) returns (ItemsReply); }
-        message ItemsRequest {} message ItemsReply { repeated Item items = 1; }""",
+        message ItemsRequest { repeated Item items = 1; }
+        message ItemsReply { repeated Item items = 1; }""",
     "item.proto": """syntax = "proto3"; package shop.v1;
         import "google/protobuf/timestamp.proto"; import "google/protobuf/any.proto";
         message Item { string name = 1; google.protobuf.Timestamp made = 2; google.protobuf.Any extra = 3; }""",
@@ -172,21 +174,51 @@ async def test_a_type_that_nobody_described(users: FaultyUsers, transport: GrpcT
     assert "some.Unknown" in failure.message
 
 
+async def test_what_a_method_says_of_repeating_it(users: FaultyUsers, transport: GrpcTransport) -> None:
+    headers = {"x-service-auth": "key"}
+    assert await transport.idempotent(GrpcCall("user-service", UNARY, {}), headers) is True
+    assert ("x-service-auth", "key") in users.metadata, "a service that has to be asked sees who asks"
+    for says_nothing in (
+        GrpcCall("user-service", ITEMS, {}),
+        GrpcCall("user-service", "shop.v1.Shop/Sell", {}),
+        GrpcCall("user-service", "no.such.Service/Get", {}),
+    ):
+        assert await transport.idempotent(says_nothing, headers) is None
+    assert await transport.idempotent(GrpcCall("user-service", UNARY, {}), {"x-raw-bin": "no base64!"}) is None
+    await users.stop()
+    elsewhere = GrpcTransport(make_service(users.port, reflection=True), ROOT)
+    assert await elsewhere.idempotent(GrpcCall("user-service", UNARY, {}), headers) is None
+    await elsewhere.close()
+
+
 async def test_a_large_reply_does_not_stop_the_loop(users: FaultyUsers, transport: GrpcTransport) -> None:
     users.raw["/" + ITEMS] = b"\x0a\x05\x0a\x03pen" * 60_000
-    longest, last, done = 0.0, monotonic(), False
-
-    async def watch() -> None:
-        nonlocal longest, last
-        while not done:
-            await asyncio.sleep(0.005)
-            longest, last = max(longest, monotonic() - last), monotonic()
-
-    watching = asyncio.ensure_future(watch())
-    began = monotonic()
-    answer = answered(await transport.send(make_attempt({}, method=ITEMS, budget=10.0)))
-    took = monotonic() - began
-    done = True
-    await watching
+    async with Stillness() as stillness:
+        answer = answered(await transport.send(make_attempt({}, method=ITEMS, budget=10.0)))
     assert len(answer.data["items"]) == 60_000
-    assert longest < took / 2, f"the loop stood still for {longest:.3f} s of {took:.3f} s"
+    assert stillness.longest_s < stillness.took_s / 2
+
+
+async def test_a_large_request_does_not_stop_the_loop(users: FaultyUsers, transport: GrpcTransport) -> None:
+    request = {"items": [{"name": "pen"}] * 60_000}
+    answered(await transport.send(make_attempt({}, method=ITEMS)))
+    attempt = make_attempt(request, method=ITEMS, budget=10.0)
+    async with Stillness() as stillness:
+        answered(await transport.send(attempt))
+    assert stillness.longest_s < stillness.took_s / 2
+
+
+async def test_cancelling_while_a_large_reply_is_read(users: FaultyUsers, transport: GrpcTransport) -> None:
+    small = users.raw["/" + ITEMS]
+    for _ in range(3):
+        users.raw["/" + ITEMS] = b"\x0a\x05\x0a\x03pen" * 60_000
+        attempt = make_attempt({}, method=ITEMS, budget=10.0)
+        call = asyncio.create_task(transport.send(attempt))
+        await eventually(partial(getattr, attempt.wire, "first_byte"))
+        assert not call.done()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert " 0 busy" in repr(transport)
+        users.raw["/" + ITEMS] = small
+        answered(await transport.send(make_attempt({}, method=ITEMS)))

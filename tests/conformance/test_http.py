@@ -5,11 +5,9 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from functools import partial
 
-import httpx
 import pytest
 
 from gateway.call import RestCall
-from gateway.dev.process import free_port
 from gateway.errors import (
     Delivery,
     InvalidReplyError,
@@ -19,6 +17,7 @@ from gateway.errors import (
 from gateway.policy import Connections, Policy
 from tests.conformance.contract import Expected, attempt_of, eventually, send_within
 from tests.conformance.protocols import OVER_HTTP, Protocol, rest_to
+from tests.conformance.stillness import Stillness
 from tests.servers.http_faults import HttpFaults
 from workers.transports.base import Answer
 
@@ -240,6 +239,43 @@ async def test_closing_fails_the_calls_in_flight(protocol: Protocol, faults: Htt
         Expected(fault="closed", error=ServiceUnavailableError, delivery=NOT_SENT).check(late)
 
 
+def a_large_body() -> bytes:
+    """A reply that takes a quarter of a second or so to read."""
+    return b'{"data": {"n": [' + b"1," * 700_000 + b"1]}}"
+
+
+async def test_a_large_reply_does_not_stop_the_loop(protocol: Protocol, faults: HttpFaults) -> None:
+    faults.say = (200, "application/json", a_large_body())
+    transport = protocol.connect(f"{faults.url}/say", Policy())
+    try:
+        async with Stillness() as stillness:
+            attempt = attempt_of(protocol.call, max_reply_bytes=10_000_000)
+            answer = await send_within(transport, attempt)
+        assert isinstance(answer, Answer), answer
+        assert stillness.longest_s < stillness.took_s / 2
+    finally:
+        await transport.close()
+
+
+async def test_cancelling_while_a_large_reply_is_read(protocol: Protocol, faults: HttpFaults) -> None:
+    transport = protocol.connect(f"{faults.url}/say", Policy(connections=Connections(max=1)))
+    try:
+        for _ in range(3):
+            faults.say = (200, "application/json", a_large_body())
+            attempt = attempt_of(protocol.call, max_reply_bytes=10_000_000)
+            call = asyncio.create_task(transport.send(attempt))
+            await eventually(lambda: "0 busy, 1 idle" in repr(transport))
+            assert not call.done()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            faults.say = (200, "application/json", b'{"data": {"ok": true}}')
+            good(await send_within(transport, attempt_of(protocol.call)))
+    finally:
+        await transport.close()
+    assert faults.connections == 1
+
+
 async def test_cancelling_leaks_no_permit(faults: HttpFaults) -> None:
     transport = rest_to(faults.url, Policy(connections=Connections(max=20)))
     hanging = RestCall("faults", "GET", "/hang-after-reading")
@@ -262,47 +298,3 @@ async def test_cancelling_leaks_no_permit(faults: HttpFaults) -> None:
         assert repr(transport) == "<HttpPool faults/rest 0 busy, 20 idle, 0 waiting>"
     finally:
         await transport.close()
-
-
-async def test_another_httpx_transport_fits(faults: HttpFaults) -> None:
-    """httpx's own pool, which is where HTTP/2 would come in."""
-    transport = rest_to(faults.url + "/ok", Policy(), pool=httpx.AsyncHTTPTransport())
-    attempt = attempt_of(RestCall("faults", "GET", "/%2F/{x}", path={"x": "a/b"}, query={"a": "b c"}))
-    try:
-        good(await send_within(transport, attempt))
-    finally:
-        await transport.close()
-    assert faults.arrivals[-1].target == "/ok/%2F/a%2Fb?a=b+c"
-    wire = attempt.wire
-    marks = [wire.pool_acquired, wire.connect_started, wire.connected, wire.sent, wire.first_byte]
-    assert marks == sorted(mark for mark in marks if mark is not None)
-
-
-@pytest.mark.parametrize(
-    ("fault", "delivery"),
-    [
-        ("hang-after-reading", MAYBE_SENT),
-        ("reset-after-reading", MAYBE_SENT),
-        ("eof-after-reading", MAYBE_SENT),
-        ("garbage", MAYBE_SENT),
-        ("truncated-body", ANSWERED),
-        ("coded/gzip/bomb", ANSWERED),
-        ("invalid-json", ANSWERED),
-    ],
-)
-async def test_another_httpx_transport_tells_what_was_sent(
-    faults: HttpFaults, fault: str, delivery: tuple[Delivery, ...]
-) -> None:
-    transport = rest_to(f"{faults.url}/{fault}", Policy(), pool=httpx.AsyncHTTPTransport())
-    try:
-        outcome = await send_within(transport, attempt_of(RestCall("faults", "GET", "/"), {"attempt": 0.3}))
-        assert not isinstance(outcome, Answer)
-        assert outcome.delivery in delivery
-    finally:
-        await transport.close()
-    refused = rest_to(f"http://127.0.0.1:{free_port()}", Policy(), pool=httpx.AsyncHTTPTransport())
-    try:
-        outcome = await send_within(refused, attempt_of(RestCall("faults", "GET", "/")))
-        Expected(fault="refused", error=ServiceUnavailableError, delivery=NOT_SENT).check(outcome)
-    finally:
-        await refused.close()

@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery
 from kombu import Exchange, Queue
 
-from gateway.errors import ServiceError, ServiceUnavailableError
+from gateway.errors import CallCancelledError, Delivery, ServiceError, ServiceUnavailableError
 from gateway.reply import Reply, Timing
 from workers.task import CallTask
 
@@ -31,6 +31,9 @@ CONF: dict[str, Any] = {
     "worker_send_task_events": True,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "result_backend_always_retry": True,
+    "result_backend_max_retries": 3,
+    "result_backend_base_sleep_between_retries_ms": 20,
+    "result_backend_max_sleep_between_retries_ms": 100,
     "broker_connection_retry_on_startup": True,
     "broker_transport_options": {"visibility_timeout": 60, "socket_timeout": 5},
 }
@@ -46,6 +49,12 @@ class ToldExecutor:
         if os.environ.get("POOL_REFUSE"):
             raise ValueError(os.environ["POOL_REFUSE"])
 
+    def cancelled(self, call_id: str) -> ServiceError:
+        self._write("asked", call_id)
+        return CallCancelledError(
+            "it was cancelled", service="user-service", delivery=Delivery.MAYBE_SENT, call_id=call_id
+        )
+
     async def close(self) -> None:
         self._write("closed", "-")
 
@@ -60,7 +69,8 @@ class ToldExecutor:
             self._write("cancelled", call_id)
             if do.get("stubborn"):
                 await asyncio.sleep(3600)
-            raise
+            if not do.get("swallow"):
+                raise
         if do.get("kill_loop"):
             asyncio.get_running_loop().call_soon(_raise_system_exit)
             await asyncio.sleep(3600)
@@ -70,7 +80,10 @@ class ToldExecutor:
             return "no outcome"  # type: ignore[return-value]
         self._write("ended", call_id)
         if do.get("fail"):
-            return ServiceUnavailableError(do["fail"], service="user-service", attempts=3, call_id=call_id)
+            delivery = Delivery(do.get("delivery", Delivery.NOT_SENT))
+            return ServiceUnavailableError(
+                do["fail"], service="user-service", attempts=3, delivery=delivery, call_id=call_id
+            )
         return Reply(
             data={"said": do.get("say"), "earlier": len(args)},
             status=200,

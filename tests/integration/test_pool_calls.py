@@ -12,7 +12,13 @@ from billiard.exceptions import TimeLimitExceeded
 from celery import chain, chord, group
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
 
-from gateway.errors import Delivery, GatewayFaultError, ServiceUnavailableError
+from gateway.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    Delivery,
+    GatewayFaultError,
+    ServiceUnavailableError,
+)
 from tests.integration.pool_rig import CALL, Rig, eventually
 
 
@@ -109,26 +115,94 @@ def test_revoke_cancels_only_that_call(rig: Rig) -> None:
     doomed, spared = rig.send(sleep_s=30), rig.send(sleep_s=1.5)
     eventually(lambda: len(rig.happened("started")) == 2, "both run")
     doomed.revoke(terminate=True)
-    with pytest.raises(TaskRevokedError):
+    with pytest.raises(CallCancelledError) as caught:
         doomed.get(timeout=10)
+    assert (caught.value.delivery, caught.value.service) == (Delivery.MAYBE_SENT, "user-service")
     assert spared.get(timeout=10)["status"] == 200
-    assert rig.happened("cancelled") == [doomed.id]
+    assert rig.happened("cancelled") == rig.happened("asked") == [doomed.id]
     rig.acknowledged()
-    assert str(doomed.state) == "REVOKED"
+    assert str(doomed.state) == "FAILURE"
 
 
-def test_revoke_of_a_call_that_waits_for_its_turn(rig: Rig) -> None:
+def test_revoke_of_a_call_that_gets_its_reply_nevertheless(rig: Rig) -> None:
+    rig.worker()
+    result = rig.send(sleep_s=30, swallow=True)
+    eventually(lambda: rig.happened("started"), "it runs")
+    result.revoke(terminate=True)
+    assert result.get(timeout=10)["status"] == 200
+    assert rig.happened("cancelled") == [result.id]
+    rig.acknowledged()
+
+
+def test_revoke_of_a_call_that_has_just_started(rig: Rig) -> None:
+    """However close the two are, the call ends, and its place is free again."""
+    worker = rig.worker(concurrency=2)
+    rig.app.control.revoke([f"early-{number}" for number in range(20)], terminate=True, reply=True, timeout=3)
+    early = [rig.send({"task_id": f"early-{number}"}, sleep_s=30) for number in range(20)]
+    for result in early:
+        with pytest.raises(CallCancelledError) as caught:
+            result.get(timeout=10)
+        assert caught.value.delivery is Delivery.NOT_SENT
+    rig.acknowledged()
+    assert not rig.happened("started")
+    assert rig.pool_info(worker)["in-flight"] == 0
+
+
+@pytest.mark.parametrize("terminate", [True, False])
+def test_revoke_of_a_call_that_another_worker_runs(rig: Rig, terminate: bool) -> None:
+    """Only who holds a call says how it ended; Celery's own command has the other write REVOKED at once."""
+    runs = rig.worker(concurrency=1)
+    result = rig.send(sleep_s=2.0)
+    eventually(lambda: rig.happened("started"), "it runs")
+    idle = rig.worker()
+    rig.app.control.revoke(result.id, terminate=terminate, destination=[idle.name], reply=True, timeout=3)
+    assert result.id in (rig.app.control.inspect([idle.name], timeout=3).revoked() or {})[idle.name]
+    assert str(result.state) == "PENDING"
+    assert result.get(timeout=10)["status"] == 200
+    rig.acknowledged()
+    assert (runs.exit_code, idle.exit_code) == (None, None)
+
+
+@pytest.mark.parametrize("terminate", [True, False])
+def test_revoke_of_a_call_that_waits_for_its_turn(rig: Rig, terminate: bool) -> None:
     rig.worker(concurrency=1, conf={"worker_prefetch_multiplier": 2})
     running, waiting = rig.send(sleep_s=3), rig.send(sleep_s=0)
     eventually(lambda: rig.unacked() == 2 and rig.happened("started"), "one runs, one waits")
-    waiting.revoke(terminate=True)
-    with pytest.raises(TaskRevokedError):
+    waiting.revoke(terminate=terminate)
+    with pytest.raises(CallCancelledError) as caught:
         waiting.get(timeout=10)
+    assert caught.value.delivery is Delivery.NOT_SENT
     eventually(lambda: rig.unacked() == 1, "it is acknowledged at once, not when its turn comes", 5)
     assert not rig.happened("ended")
     assert running.get(timeout=10)["status"] == 200
     assert rig.happened("started") == [running.id]
     rig.acknowledged()
+
+
+def test_revoke_of_a_call_with_a_countdown(rig: Rig) -> None:
+    worker = rig.worker()
+    write = rig.app.signature("tests.write", app=rig.app, immutable=True)
+    result = rig.send({"countdown": 3, "link_error": write})
+    inspect = rig.app.control.inspect([worker.name], timeout=3)
+    eventually(lambda: (inspect.scheduled() or {}).get(worker.name), "it is scheduled")
+    result.revoke(terminate=True)
+    with pytest.raises(CallCancelledError) as caught:
+        result.get(timeout=2)
+    assert caught.value.delivery is Delivery.NOT_SENT
+    eventually(lambda: rig.happened("written"), "its error callback ran")
+    rig.acknowledged()
+    eventually(lambda: not (inspect.scheduled() or {}).get(worker.name), "its countdown has passed")
+    assert (inspect.reserved() or {})[worker.name] == []
+    assert not rig.happened("started")
+
+
+def test_a_task_that_is_no_call_is_revoked_as_ever(rig: Rig) -> None:
+    rig.worker()
+    result = rig.app.send_task("tests.total", args=[[]], countdown=60)
+    eventually(lambda: rig.unacked() == 1, "it is scheduled")
+    result.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=10)
 
 
 def test_time_limits(rig: Rig) -> None:
@@ -150,8 +224,9 @@ def test_a_countdown_and_an_expiry_are_kept(rig: Rig) -> None:
     began = time.monotonic()
     later = rig.send({"countdown": 1.5})
     expired = rig.send({"expires": -1})
-    with pytest.raises(TaskRevokedError):
+    with pytest.raises(DeadlineExceededError) as caught:
         expired.get(timeout=10)
+    assert caught.value.delivery is Delivery.NOT_SENT
     assert later.get(timeout=10)["status"] == 200
     assert time.monotonic() - began >= 1.4
     assert rig.happened("started") == [later.id]
@@ -164,9 +239,11 @@ def test_operators_see_names_and_times_and_no_payload(rig: Rig) -> None:
         headers = {"argsrepr": "SECRET-A", "kwargsrepr": "SECRET-K"}
         total = rig.app.signature("tests.total", app=rig.app)
         chained = chain(call_signature(rig, say="SECRET-C"), total).apply_async()
+        chained.get(timeout=10)
         result = rig.send(headers | {"link": total}, sleep_s=1.5, say="SECRET")
         late = rig.send({"countdown": 3}, say="SECRET")
         eventually(lambda: result.id in rig.happened("started"), "it runs")
+        eventually(lambda: len((inspect.active() or {})[worker.name]) == 1, "it alone runs")
         seen: list[Any] = [
             inspect.active(),
             inspect.scheduled(),
@@ -174,7 +251,6 @@ def test_operators_see_names_and_times_and_no_payload(rig: Rig) -> None:
             inspect.query_task(result.id, late.id),
         ]
         result.get(timeout=10)
-        chained.get(timeout=10)
         late.get(timeout=10)
 
         def of(kind: str) -> Callable[[], list[dict[str, Any]]]:

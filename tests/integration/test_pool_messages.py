@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from typing import Any
 from uuid import uuid4
 
@@ -53,6 +52,11 @@ WITHOUT_AN_ID: list[tuple[str, str, Any]] = [
     ("id is missing", json.dumps(GOOD), {"task": "gateway.call"}),
     ("id is a number", json.dumps(GOOD), {"task": "gateway.call", "id": 7}),
     ("id is empty", json.dumps(GOOD), {"task": "gateway.call", "id": ""}),
+    ("id has a newline", json.dumps(GOOD), {"task": "gateway.call", "id": "one\nSECRET"}),
+    ("id has a control character", json.dumps(GOOD), {"task": "gateway.call", "id": "one\x1b[31m SECRET"}),
+    ("id is not ASCII", json.dumps(GOOD), {"task": "gateway.call", "id": "SECRET-\u202e"}),
+    ("id is a little too long", json.dumps(GOOD), {"task": "gateway.call", "id": "x" * 201}),
+    ("task is unknown, its id has a newline", json.dumps(GOOD), {"task": "who.knows", "id": "two\nSECRET"}),
     ("id is far too long", json.dumps(GOOD), {"task": "gateway.call", "id": "x" * 100_000}),
     ("protocol 1", json.dumps({"task": "gateway.call", "id": "one", "args": [], "kwargs": {"x": "SECRET"}}), {}),
     ("protocol 1 of an unknown task", json.dumps({"task": "who.knows", "args": []}), {}),
@@ -85,7 +89,7 @@ def test_malformed_messages_end_and_the_worker_lives(rig: Rig) -> None:
     assert "connection to broker lost" not in worker.output().lower()
     assert "SECRET" not in worker.output()
     assert len(rig.happened("started")) == 1
-    assert len(WITH_AN_ID) + len(WITHOUT_AN_ID) == 40
+    assert len(WITH_AN_ID) + len(WITHOUT_AN_ID) == 45
 
 
 @pytest.mark.parametrize(
@@ -143,16 +147,21 @@ def test_a_foreign_task_is_given_back(rig: Rig, content_type: str) -> None:
     entry = json.loads(rig.broker.lindex("celery", 0) or "{}")
     assert (entry["headers"]["id"], entry["body"], entry["content-type"]) == (foreign, body, content_type)
     assert rig.app.AsyncResult(foreign).state == "PENDING"
+    listens = rig.app.control.inspect([worker.name], timeout=3).active_queues() or {}
+    assert [queue["name"] for queue in listens[worker.name]] == ["calls"]
     rig.raw(body, {"task": "billing.charge", "id": foreign}, queue="celery", **envelope)
-    time.sleep(1)
+    for _ in range(2):  # whatever it listened on, it would have been given by then
+        assert rig.send().get(timeout=10)["status"] == 200
     assert rig.queued("celery") == 2
     assert worker.output().count("takes nothing more") == 1
 
 
 def test_an_unknown_task_on_our_own_queue_fails(rig: Rig) -> None:
     worker = rig.worker()
-    result = rig.app.send_task("who.knows", args=["SECRET"])
-    with pytest.raises(Exception, match=r"who\.knows"):
+    result = rig.app.send_task("who.knows\n\x1b[31m" + "x" * 1000, args=["SECRET"])
+    with pytest.raises(Exception, match=r"who\.knows\?\?\[31mxxx"):
         result.get(timeout=10)
     rig.acknowledged()
     assert "SECRET" not in worker.output()
+    assert "\x1b" not in worker.output()
+    assert "x" * 200 not in worker.output()

@@ -2,9 +2,9 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +15,21 @@ from tests.integration.pool_rig import Rig, eventually
 def made(folder: Path, *, append_only: bool = False) -> Valkey:
     folder.mkdir()
     return Valkey(folder, append_only=append_only)
+
+
+def has_unread(server: Valkey) -> bool:
+    """Whether bytes that it was sent wait in one of its sockets."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, _, queues, *_ = line.split()
+        if int(local.rpartition(":")[2], 16) == server.port and int(queues.rpartition(":")[2], 16):
+            return True
+    return False
+
+
+def is_written(rig: Rig) -> bool:
+    """Whether a kill of the broker's process loses nothing that it has acknowledged."""
+    told: dict[str, Any] = rig.broker.info("persistence")
+    return not told["aof_buffer_length"] and not told["aof_pending_bio_fsync"]
 
 
 @pytest.fixture
@@ -37,7 +52,7 @@ def test_a_result_store_that_stalls(valkey: Valkey, store: Valkey, tmp_path: Pat
             assert rig.pool_info(worker)["in-flight"] == 20
             rig.app.send_task("gateway.call", kwargs={"do": {}}, ignore_result=True)
             eventually(lambda: len(rig.happened("ended")) == 21, "another call runs meanwhile")
-            time.sleep(2)
+            eventually(lambda: has_unread(store), "the worker asks the store and gets no answer")
         finally:
             os.kill(store.process.pid, signal.SIGCONT)
         for result in pending:
@@ -72,7 +87,7 @@ def test_a_broker_that_is_killed(valkey: Valkey, store: Valkey, tmp_path: Path) 
         worker = rig.worker()
         before = [rig.send(sleep_s=1.5) for _ in range(10)]
         eventually(lambda: len(rig.happened("started")) == 10, "they run")
-        time.sleep(1.1)  # the append-only file is written to disk once a second
+        eventually(lambda: is_written(rig), "the append-only file has all of it")
         store.process.kill()
         eventually(lambda: len(rig.happened("ended")) == 10, "they end while the broker is away")
         store.restart()

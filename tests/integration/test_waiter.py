@@ -10,6 +10,7 @@ import redis
 
 from gateway.dev.valkey import Valkey
 from gateway.waiter import Waiter
+from tests.servers.proxy import Proxy
 
 
 @pytest.fixture
@@ -20,13 +21,22 @@ def store(tmp_path: Path) -> Iterator[Valkey]:
     server.stop()
 
 
+def waiter_of(url: str, *, silence_s: float = 5.0) -> Waiter:
+    return Waiter(
+        url,
+        lambda call_id: f"result-{call_id}",
+        is_final=lambda payload: not payload.startswith(b"note"),
+        silence_s=silence_s,
+    )
+
+
 @pytest.fixture
 def waiter(store: Valkey) -> Iterator[Waiter]:
-    made = Waiter(store.url(), lambda call_id: f"result-{call_id}")
+    made = waiter_of(store.url())
     yield made
-    thread = made._thread
+    listener = made._listener
     made.close()
-    assert thread is None or not thread.is_alive()
+    assert listener is None or not listener.is_alive
 
 
 def finish(store: Valkey, call_id: str, *, announce: bool = True) -> None:
@@ -109,7 +119,7 @@ def test_waiting_can_begin_while_the_store_is_away(store: Valkey, waiter: Waiter
 
 
 def test_closing_cancels_who_waits(store: Valkey) -> None:
-    waiter = Waiter(store.url(), str)
+    waiter = waiter_of(store.url())
     future = waiter.watch("a")
     waiter.close()
     with pytest.raises(concurrent.futures.CancelledError):
@@ -117,8 +127,71 @@ def test_closing_cancels_who_waits(store: Valkey) -> None:
 
 
 def test_closing_while_the_store_is_away(store: Valkey) -> None:
-    waiter = Waiter(store.url(), str)
+    waiter = waiter_of(store.url())
     future = waiter.watch("a")
     store.process.kill()
     waiter.close()
     assert future.cancelled()
+
+
+def test_a_closed_waiter_stays_closed(store: Valkey) -> None:
+    waiter = waiter_of(store.url())
+    waiter.close()
+    waiter.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        waiter.watch("a")
+    assert waiter._listener is None
+
+
+def test_a_note_on_the_way_to_an_outcome_resolves_nobody(store: Valkey, waiter: Waiter) -> None:
+    with redis.Redis.from_url(store.url()) as client:
+        client.set("result-a", "note: it is looked up")
+        future = waiter.watch("a")
+        wait_for_subscription(store, "a")
+        client.publish("result-a", "note: it is announced")
+        with pytest.raises(concurrent.futures.TimeoutError):
+            future.result(0.3)
+    finish(store, "a")
+    assert future.result(5) == b"of a"
+
+
+def test_a_link_that_is_cut_without_a_word_is_noticed(store: Valkey) -> None:
+    with Proxy(store.port) as proxy:
+        waiter = waiter_of(proxy.url(), silence_s=0.2)
+        future = waiter.watch("a")
+        wait_for_subscription(store, "a")
+        finish(store, "b", announce=False)
+        assert waiter.watch("b").result(5) == b"of b", "the look-up for a was before this one"
+        proxy.swallow()
+        finish(store, "a")
+        assert future.result(5) == b"of a"
+        assert proxy.accepted > 2, "over a new connection"
+        waiter.close()
+
+
+def test_a_silent_link_that_is_alive_is_kept(store: Valkey) -> None:
+    with Proxy(store.port) as proxy:
+        waiter = waiter_of(proxy.url(), silence_s=0.05)
+        future = waiter.watch("a")
+        wait_for_subscription(store, "a")
+        with pytest.raises(concurrent.futures.TimeoutError):
+            future.result(1)
+        before = proxy.accepted
+        finish(store, "a")
+        assert future.result(5) == b"of a"
+        assert proxy.accepted == before <= 2
+        waiter.close()
+
+
+def test_a_notification_that_takes_longer_than_the_silence_arrives_whole(store: Valkey) -> None:
+    large = b"x" * 300_000
+    with Proxy(store.port) as proxy:
+        waiter = waiter_of(proxy.url(), silence_s=0.7)
+        future = waiter.watch("a")
+        wait_for_subscription(store, "a")
+        proxy.dribble(chunk=50_000, every_s=0.1)
+        with redis.Redis.from_url(store.url()) as client:
+            # Announced and not stored: it has to come as the notification, on the connection there is.
+            client.publish("result-a", large)
+        assert future.result(10) == large
+        waiter.close()

@@ -18,6 +18,7 @@ class RawConnection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.payload = b""
         self._initial_window = 65_535
         self._windows: dict[int, int] = {0: 65_535}
         self._wider = asyncio.Event()
@@ -65,7 +66,7 @@ class RawConnection:
         """Read one frame, and do what the connection itself needs for it; returns kind, flags and stream."""
         head = await self.reader.readexactly(9)
         kind, flags, stream = head[3], head[4], struct.unpack(">I", head[5:])[0]
-        payload = await self.reader.readexactly(int.from_bytes(head[:3], "big"))
+        self.payload = payload = await self.reader.readexactly(int.from_bytes(head[:3], "big"))
         if kind == 4 and not flags & 1:
             for name, value in struct.iter_unpack(">HI", payload):
                 self._initial_window = value if name == 4 else self._initial_window
@@ -104,7 +105,8 @@ class RawServer:
         on_accept: what it does with a connection instead of reading from it.
         on_head: what it does when it has read the head of a request, before it reads on.
         connections: how many were accepted.
-        heads: how many requests began to arrive.
+        heads: how many requests began to arrive, without the probes.
+        probes: how many of those that ask why a channel cannot connect found that it can again.
         requests: how many requests arrived completely.
 
     Args:
@@ -128,6 +130,7 @@ class RawServer:
         self._listener = listener
         self.connections = 0
         self.heads = 0
+        self.probes = 0
         self.requests = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -172,7 +175,10 @@ class RawServer:
             while True:
                 kind, flags, stream = await connection.read_frame()
                 if kind == 1:
-                    self.heads += 1
+                    # The C core writes header values as they are; see `_PROBE` in `rpc_link`.
+                    probe = b"/grpc.health.v1.Health/Check" in connection.payload
+                    self.probes += probe
+                    self.heads += not probe
                     if self.on_head is not None:
                         await self.on_head(connection, stream)
                 if kind in (0, 1) and flags & 1:

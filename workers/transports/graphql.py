@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
 import msgspec
 
 from gateway.call import GraphQLCall
@@ -11,7 +10,6 @@ from gateway.errors import Delivery, GraphQLError
 from gateway.outcome import Failure
 from gateway.service import Service
 from workers.transports.base import Answer, Attempt
-from workers.transports.http import HttpPool
 from workers.transports.http_content import is_json, media_type
 from workers.transports.http_endpoint import HttpEndpoint, Received
 from workers.transports.statuses import failure_of_status, retry_after_s
@@ -27,17 +25,15 @@ class GraphQLTransport:
 
     Args:
         service: has a `graphql` endpoint.
-        pool: another httpx transport than our own.
 
     Raises:
         ValueError: the service has no GraphQL endpoint, or its URL is not one.
     """
 
-    def __init__(self, service: Service, *, pool: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, service: Service) -> None:
         if service.graphql is None:
             raise ValueError(f"{service.name} has no `graphql.url` in the catalogue")
-        own = HttpPool(f"{service.name}/graphql", service.policy.connections)
-        self._endpoint = HttpEndpoint(service.graphql.url, own if pool is None else pool)
+        self._endpoint = HttpEndpoint(f"{service.name}/graphql", service.graphql.url, service.policy.connections)
         self._target = self._endpoint.target("", "")
 
     async def send(self, attempt: Attempt) -> Answer | Failure:
@@ -55,36 +51,36 @@ class GraphQLTransport:
         )
         if isinstance(received, Failure):
             return received
-        return _outcome(received)
+        return await _outcome(received)
 
     async def close(self) -> None:
         """Close every connection; calls in flight fail."""
-        await self._endpoint.pool.aclose()
+        await self._endpoint.close()
 
     def __repr__(self) -> str:
         return repr(self._endpoint)
 
 
-def _outcome(received: Received) -> Answer | Failure:
+async def _outcome(received: Received) -> Answer | Failure:
     if 200 <= received.status < 300:
-        return _outcome_of_success(received)
+        return await _outcome_of_success(received)
     # Who may not ask, who asks too often and a server that is down are told by the status, whatever the body explains:
     # that is what retries and breakers go by. Of the others, only this media type says that the body is the GraphQL
     # server's and not some proxy's; 400 with plain JSON is how servers older than it refuse a document.
     media = media_type(received.content_type)
     answered = 400 <= received.status < 500 and received.status not in (401, 403, 408, 425, 429)
     if answered and received.complete and (media == _GRAPHQL or (received.status == 400 and is_json(media))):
-        response = received.content()
+        response = await received.content()
         if isinstance(response, Mapping) and _are_errors(response.get("errors")):
             return _failure(received, response)
     return failure_of_status(received.status, received.headers, received.details())
 
 
-def _outcome_of_success(received: Received) -> Answer | Failure:
+async def _outcome_of_success(received: Received) -> Answer | Failure:
     media = media_type(received.content_type)
     if not is_json(media):
         return received.invalid(f"a GraphQL response is JSON, not {media[:60] or 'a body without a content type'}")
-    response = received.content()
+    response = await received.content()
     if isinstance(response, Failure):
         return response
     if not isinstance(response, Mapping):

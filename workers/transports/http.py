@@ -19,6 +19,7 @@ from gateway.policy import Connections
 from workers.transports.base import Wire
 from workers.transports.http_connection import Connector, Handler, Request
 from workers.transports.http_errors import connect_error, exchange_error
+from workers.transports.permits import Permits
 
 __all__ = ["HttpPool"]
 
@@ -52,9 +53,7 @@ class HttpPool(httpx.AsyncBaseTransport):
         self.name = name
         self._connections = connections
         self._ssl_context = ssl_context
-        self._permits = asyncio.Semaphore(connections.max)
-        self._busy = 0
-        self._waiting = 0
+        self._permits = Permits(connections.max)
         self._streams: set[_ReplyStream] = set()
         self._connector: Connector | None = None
         self._closed = False
@@ -63,34 +62,19 @@ class HttpPool(httpx.AsyncBaseTransport):
         extensions = request.extensions
         wire: Wire = extensions.get("wire") or Wire()
         timeouts = extensions.get("timeout") or {}
-        await self._take_permit(timeouts.get("pool"))
+        try:
+            await self._permits.take(timeouts.get("pool"))
+        except TimeoutError:
+            raise httpx.PoolTimeout(f"no free connection within timeouts.pool: {self!r}") from None
         wire.pool_acquired = monotonic()
         try:
             stream = await self._exchange(request, wire, timeouts)
         except BaseException:
-            self._give_permit_back()
+            self._permits.give_back()
             raise
         self._streams.add(stream)
         reply = stream.reply
         return httpx.Response(reply.status, headers=reply.raw_headers, stream=stream, request=request)
-
-    async def _take_permit(self, bound_s: float | None) -> None:
-        if self._permits.locked():
-            self._waiting += 1
-            try:
-                async with asyncio.timeout(bound_s):
-                    await self._permits.acquire()
-            except TimeoutError:
-                raise httpx.PoolTimeout(f"no free connection within timeouts.pool: {self!r}") from None
-            finally:
-                self._waiting -= 1
-        else:
-            await self._permits.acquire()
-        self._busy += 1
-
-    def _give_permit_back(self) -> None:
-        self._busy -= 1
-        self._permits.release()
 
     async def _exchange(self, request: httpx.Request, wire: Wire, timeouts: dict[str, Any]) -> "_ReplyStream":
         content = await request.aread()
@@ -160,7 +144,7 @@ class HttpPool(httpx.AsyncBaseTransport):
 
     def _forget(self, stream: "_ReplyStream") -> None:
         self._streams.discard(stream)
-        self._give_permit_back()
+        self._permits.give_back()
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail, and so do those that come later."""
@@ -173,7 +157,7 @@ class HttpPool(httpx.AsyncBaseTransport):
     def __repr__(self) -> str:
         idle = 0 if self._connector is None else self._connector.idle
         state = ", closed" if self._closed else ""
-        return f"<HttpPool {self.name} {self._busy} busy, {idle} idle, {self._waiting} waiting{state}>"
+        return f"<HttpPool {self.name} {self._permits.busy} busy, {idle} idle, {self._permits.waiting} waiting{state}>"
 
 
 class _ReplyStream(httpx.AsyncByteStream):

@@ -1,16 +1,23 @@
 """The body of a reply as data: JSON, text or bytes, as its content type says."""
 
+import codecs
 import json
 import re
 from typing import Any, Never
 
 import msgspec
 
+from gateway.plain_json import MAX_BITS, MAX_DEPTH
+from workers.transports.nesting import is_too_deep
+
 __all__ = ["ContentError", "content_of", "is_json", "media_type", "readable"]
 
 #: In a JSON string, an escape of half a character outside the basic plane; alone it is no Unicode.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TOO_DEEP = f"the body is JSON nested deeper than {MAX_DEPTH} levels"
+#: Codecs of Python's that are no charset of the web's: quadratic in time, or escapes of Python's own.
+_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 
 
 class ContentError(ValueError):
@@ -31,9 +38,10 @@ def content_of(content_type: str, body: bytes) -> Any:
     """The body as data.
 
     JSON is what RFC 8259 calls so, and strictly: UTF-8, no NaN, no number beyond a double, no name twice in one object
-    (every reader would see another value). An empty body is None whatever its JSON type says: it is how many services
-    say 202. A textual type is text in its charset, UTF-8 without one. Anything else is bytes; nothing without a type is
-    None.
+    (every reader would see another value). What a call may not have as JSON, a reply may not have either: integers and
+    nesting beyond the bounds of `gateway.plain_json`, half a surrogate pair. An empty body is None whatever its JSON
+    type says: it is how many services say 202. A textual type is text in its charset, UTF-8 without one. Anything else
+    is bytes; nothing without a type is None.
 
     Raises:
         ContentError: it is not.
@@ -83,9 +91,11 @@ def parse_json(body: bytes) -> Any:
         if _SURROGATE_ESCAPE.search(body):
             msgspec.json.decode(body)  # refuses a half alone, which the standard library lets through
     except RecursionError:
-        raise ContentError("the body is JSON nested too deep") from None
+        raise ContentError(_TOO_DEEP) from None
     except (ValueError, msgspec.DecodeError) as error:
         raise ContentError(f"the body is not JSON: {error}") from None
+    if is_too_deep(value):
+        raise ContentError(_TOO_DEEP)
     return value
 
 
@@ -95,6 +105,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"the name {twice[:60]!r} comes twice in one object")
+    return value
+
+
+def _integer(text: str) -> int:
+    # Also where the interpreter would let other threads go on: without it, an array of integers parses in one go.
+    value = int(text)
+    if value.bit_length() > MAX_BITS:
+        raise ValueError(f"an integer of {len(text)} digits is out of range")
     return value
 
 
@@ -109,13 +127,19 @@ def _refuse(constant: str) -> Never:
     raise ValueError(f"{constant} is no JSON")
 
 
-_JSON = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_float=_number, parse_constant=_refuse)
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_int=_integer, parse_float=_number, parse_constant=_refuse
+)
 
 
 def _text(content_type: str, body: bytes) -> str:
     charset = _charset(content_type) or "utf-8"
     try:
-        return body.decode(charset)
+        if codecs.lookup(charset).name in _NO_CHARSETS:
+            raise LookupError
+        text = body.decode(charset)
+        text.encode()  # UTF-7 can say half a surrogate pair, which nobody after us can write
+        return text
     except LookupError:
         raise ContentError(f"the charset {charset[:40]!r} is unknown") from None
     except ValueError as error:

@@ -10,12 +10,13 @@ import httpx
 
 from gateway.errors import Delivery, InvalidReplyError
 from gateway.outcome import Failure
+from gateway.policy import Connections
 from workers.transports.base import Attempt
+from workers.transports.conversion import convert
 from workers.transports.decoding import ACCEPT_ENCODING, BodyDecoder, BodyTooLargeError, DecodingError
 from workers.transports.http import HttpPool
 from workers.transports.http_content import ContentError, content_of, readable
 from workers.transports.http_errors import failure_of
-from workers.transports.http_marks import HttpcoreMarks
 from workers.transports.statuses import is_answer
 
 __all__ = ["MAX_DETAILS", "HttpEndpoint", "Received"]
@@ -53,10 +54,10 @@ class Received:
         complete = self.complete and len(self.body) <= MAX_DETAILS
         return readable(self.content_type, self.body[:MAX_DETAILS], complete=complete)
 
-    def content(self) -> Any:
+    async def content(self) -> Any:
         """The body of an answer, as data; an `InvalidReplyError` failure if it is not what its type says."""
         try:
-            return content_of(self.content_type, self.body)
+            return await convert(len(self.body), content_of, self.content_type, self.body)
         except ContentError as error:
             return self.invalid(str(error))
 
@@ -66,24 +67,25 @@ class Received:
 
 
 class HttpEndpoint:
-    """Where a service is asked over HTTP.
+    """Where a service is asked over HTTP, and the connections to it.
 
     Args:
+        name: for people, `"user-service/rest"`.
         url: the address; its path goes in front of every route.
-        pool: the connections. `HttpPool`, or any other transport of httpx that knows the `target` and `trace`
-            extensions, such as `httpx.AsyncHTTPTransport(http2=True)`.
+        connections: how many, and how long an idle one is kept.
 
     Raises:
         ValueError: the URL is not one; says the cure.
     """
 
-    def __init__(self, url: str, pool: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, name: str, url: str, connections: Connections) -> None:
         address = httpx.URL(url)
         if address.scheme not in ("http", "https") or not address.host:
             raise ValueError(f"{url!r} is not an address; write 'http://host:port/path' or 'https://…'")
         if address.userinfo:
             raise ValueError(f"the URL for {address.host} has credentials in it; set `auth` of the service instead")
-        self.pool = pool
+        # httpx's interface and nothing else of it is used: a pool of another kind would fit here.
+        self._pool: httpx.AsyncBaseTransport = HttpPool(name, connections)
         self._url = address
         path, _, query = address.raw_path.partition(b"?")
         self._path = path.rstrip(b"/").decode("ascii")
@@ -123,7 +125,7 @@ class HttpEndpoint:
         """
         request = self._request(attempt, method, target, headers, content)
         try:
-            response = await self.pool.handle_async_request(request)
+            response = await self._pool.handle_async_request(request)
         except (httpx.TransportError, OSError) as error:
             return failure_of(error, attempt.wire)
         stream = response.stream
@@ -133,17 +135,19 @@ class HttpEndpoint:
         finally:
             await stream.aclose()
 
+    async def close(self) -> None:
+        """Close every connection; calls in flight fail."""
+        await self._pool.aclose()
+
     def _request(
         self, attempt: Attempt, method: str, target: str, headers: Mapping[str, str], content: bytes | None
     ) -> httpx.Request:
         timeouts, wire = attempt.timeouts, attempt.wire
-        extensions: dict[str, Any] = {
+        extensions = {
             "timeout": {"connect": timeouts.connect, "pool": timeouts.pool, "read": timeouts.read, "write": None},
             "target": target.encode("ascii"),
             "wire": wire,
         }
-        if not isinstance(self.pool, HttpPool):
-            extensions["trace"] = HttpcoreMarks(wire)
         named = {**_SENT_ALWAYS, **headers, **attempt.headers}
         raw = [(name.encode(), value.encode()) for name, value in named.items()]
         return httpx.Request(method, self._url, headers=raw, content=content, extensions=extensions)
@@ -203,7 +207,7 @@ class HttpEndpoint:
         return Received(status=response.status_code, headers=headers, body=body, complete=complete)
 
     def __repr__(self) -> str:
-        return repr(self.pool)
+        return repr(self._pool)
 
 
 def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:

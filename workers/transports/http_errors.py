@@ -74,13 +74,9 @@ _FAILURES: tuple[tuple[type[Exception], type[ServiceError], str | None], ...] = 
     (httpx.PoolTimeout, ServiceTimeoutError, "pool"),
     (httpx.ConnectTimeout, ServiceTimeoutError, "connect"),
     (httpx.ReadTimeout, ServiceTimeoutError, "read"),
-    (httpx.TimeoutException, ServiceTimeoutError, "attempt"),
     (httpx.NetworkError, ServiceUnavailableError, None),
     (httpx.RemoteProtocolError, InvalidReplyError, None),
-    (httpx.DecodingError, InvalidReplyError, None),
     (httpx.LocalProtocolError, GatewayFaultError, None),
-    (httpx.UnsupportedProtocol, GatewayFaultError, None),
-    # httpcore lets the TLS alert of a server that refuses the client's certificate through as it is.
     (Exception, ServiceUnavailableError, None),
 )
 
@@ -89,14 +85,11 @@ def failure_of(error: Exception, wire: Wire, *, status: int | None = None) -> Fa
     """The failure of an exchange.
 
     Args:
-        error: an httpx error, or an `OSError` that the transport let through.
+        error: an httpx error, or an `OSError`.
         wire: the marks of the attempt; they tell `not_sent` from `maybe_sent`.
         status: of the answer, if its head was complete: whatever follows, the service has answered.
     """
     kind, phase = next((kind, phase) for match, kind, phase in _FAILURES if isinstance(error, match))
-    if kind is InvalidReplyError and wire.first_byte is None and status is None:
-        # httpcore's name for a connection that ended before an answer.
-        kind = ServiceUnavailableError
     if status is not None:
         delivery = Delivery.ANSWERED
     else:

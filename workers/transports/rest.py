@@ -1,14 +1,12 @@
 """REST: a `RestCall` as one HTTP request."""
 
-import httpx
 import msgspec
 from msgspec import UNSET
 
-from gateway.call import RestCall, encode_form
 from gateway.outcome import Failure
+from gateway.rest_call import RestCall, encode_form
 from gateway.service import Service
 from workers.transports.base import Answer, Attempt
-from workers.transports.http import HttpPool
 from workers.transports.http_endpoint import MAX_DETAILS, HttpEndpoint
 from workers.transports.statuses import failure_of_status, is_answer
 
@@ -20,17 +18,15 @@ class RestTransport:
 
     Args:
         service: has a `rest` endpoint.
-        pool: another httpx transport than our own.
 
     Raises:
         ValueError: the service has no REST endpoint, or its URL is not one.
     """
 
-    def __init__(self, service: Service, *, pool: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, service: Service) -> None:
         if service.rest is None:
             raise ValueError(f"{service.name} has no `rest.url` in the catalogue")
-        own = HttpPool(f"{service.name}/rest", service.policy.connections)
-        self._endpoint = HttpEndpoint(service.rest.url, own if pool is None else pool)
+        self._endpoint = HttpEndpoint(f"{service.name}/rest", service.rest.url, service.policy.connections)
 
     async def send(self, attempt: Attempt) -> Answer | Failure:
         """Make one attempt."""
@@ -53,14 +49,14 @@ class RestTransport:
             return failure_of_status(received.status, received.headers, received.details())
         if call.method == "HEAD" or received.status in (204, 304):
             return Answer(status=received.status, headers=received.headers, data=None)
-        data = received.content()
+        data = await received.content()
         if isinstance(data, Failure):
             return data
         return Answer(status=received.status, headers=received.headers, data=data)
 
     async def close(self) -> None:
         """Close every connection; calls in flight fail."""
-        await self._endpoint.pool.aclose()
+        await self._endpoint.close()
 
     def __repr__(self) -> str:
         return repr(self._endpoint)

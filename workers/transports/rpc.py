@@ -8,13 +8,16 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import msgspec
 
 from gateway.call import GrpcCall
 from gateway.errors import Delivery, ServiceTimeoutError, ServiceUnavailableError
 from gateway.outcome import Failure
 from gateway.service import Service
 from workers.transports.base import Answer, Attempt
+from workers.transports.conversion import convert
 from workers.transports.descriptors import Descriptors, Metadata, Method, load_files
+from workers.transports.permits import Permits
 from workers.transports.rpc_link import Link, connect
 from workers.transports.rpc_messages import invalid, invalid_reply, read_reply, write_metadata, write_request
 from workers.transports.rpc_reflection import Reflection
@@ -22,8 +25,6 @@ from workers.transports.rpc_statuses import Ended, headers_of, says_lost, to_fai
 
 __all__ = ["GrpcTransport"]
 
-#: A reply above this size is made JSON in a thread, so that the loop goes on (about 10 ms for this many bytes).
-_LARGE_BYTES = 64 * 1024
 _EOF = grpc.aio.EOF
 
 
@@ -57,9 +58,7 @@ class GrpcTransport:
         self._descriptors: Descriptors = (
             Reflection(self._open, service.policy.timeouts) if endpoint.reflection else load_files(endpoint, root)
         )
-        self._permits = asyncio.Semaphore(service.policy.connections.max)
-        self._busy = 0
-        self._waiting = 0
+        self._permits = Permits(service.policy.connections.max)
         self._link: Link | None = None
         self._closed = False
         self._calls: dict[str, Any] = {}
@@ -104,7 +103,7 @@ class GrpcTransport:
                     "it takes a stream of requests, and a call has one",
                     "call a unary or server-streaming method",
                 )
-            request = write_request(call, method)
+            request = await convert(len(msgspec.json.encode(call.request)), write_request, call, method)
             if isinstance(request, Failure):
                 return request
             return await self._with_permit(attempt, method, request, metadata, began)
@@ -122,29 +121,20 @@ class GrpcTransport:
     async def _with_permit(
         self, attempt: Attempt, method: Method, request: bytes, metadata: Metadata, began: float
     ) -> Answer | Failure:
-        if self._permits.locked():
-            self._waiting += 1
-            try:
-                async with asyncio.timeout(attempt.timeouts.pool):
-                    await self._permits.acquire()
-            except TimeoutError:
-                busy = self._service.policy.connections.max
-                return _timeout(
-                    "pool",
-                    f"all {busy} places (connections.max) were busy for {attempt.timeouts.pool:g} s",
-                    Delivery.NOT_SENT,
-                )
-            finally:
-                self._waiting -= 1
-        else:
-            await self._permits.acquire()
-        self._busy += 1
+        try:
+            await self._permits.take(attempt.timeouts.pool)
+        except TimeoutError:
+            busy = self._service.policy.connections.max
+            return _timeout(
+                "pool",
+                f"all {busy} places (connections.max) were busy for {attempt.timeouts.pool:g} s",
+                Delivery.NOT_SENT,
+            )
         try:
             attempt.wire.pool_acquired = monotonic()
             return await self._on_link(attempt, method, request, metadata, began)
         finally:
-            self._busy -= 1
-            self._permits.release()
+            self._permits.give_back()
 
     async def _on_link(
         self, attempt: Attempt, method: Method, request: bytes, metadata: Metadata, began: float
@@ -195,7 +185,7 @@ class GrpcTransport:
             return invalid_reply("the status is OK and the reply message is missing")
         if len(raw) > attempt.max_reply_bytes:
             return _too_large(attempt)
-        data = await _read(raw, method)
+        data = await convert(len(raw), read_reply, raw, method)
         if isinstance(data, Failure):
             return data
         headers = headers_of(await rpc.initial_metadata(), await rpc.trailing_metadata())
@@ -226,7 +216,7 @@ class GrpcTransport:
                     return invalid_reply(
                         f"the stream has more than {attempt.max_messages} messages (reply.max_messages)"
                     )
-                data = await _read(raw, method)
+                data = await convert(len(raw), read_reply, raw, method)
                 if isinstance(data, Failure):
                     return data
                 messages.append(data)
@@ -246,14 +236,8 @@ class GrpcTransport:
 
     def __repr__(self) -> str:
         state = "SHUTDOWN" if self._closed else "unused" if self._link is None else self._link.state
-        waiting = f" {self._waiting} waiting" if self._waiting else ""
-        return f"<GrpcChannel {self._service.name} {self._target} {state} {self._busy} busy{waiting}>"
-
-
-async def _read(raw: bytes, method: Method) -> Any:
-    if len(raw) > _LARGE_BYTES:
-        return await asyncio.to_thread(read_reply, raw, method)
-    return read_reply(raw, method)
+        waiting = f" {self._permits.waiting} waiting" if self._permits.waiting else ""
+        return f"<GrpcChannel {self._service.name} {self._target} {state} {self._permits.busy} busy{waiting}>"
 
 
 def _timeout(phase: str, message: str, delivery: Delivery) -> Failure:

@@ -12,7 +12,9 @@ from google.protobuf.message import DecodeError, EncodeError
 from gateway.call import GrpcCall
 from gateway.errors import Delivery, InvalidCallError, InvalidReplyError
 from gateway.outcome import Failure
+from gateway.plain_json import MAX_DEPTH
 from workers.transports.descriptors import Metadata, Method
+from workers.transports.nesting import is_too_deep
 
 __all__ = ["invalid", "invalid_reply", "read_reply", "write_metadata", "write_request"]
 
@@ -30,7 +32,7 @@ def write_request(call: GrpcCall, method: Method) -> bytes | Failure:
     """
     message = method.request()
     try:
-        json_format.ParseDict(call.request, message, descriptor_pool=method.pool)
+        json_format.ParseDict(dict(call.request), message, descriptor_pool=method.pool)
         return message.SerializeToString()
     except (json_format.Error, EncodeError, TypeError, ValueError, AttributeError, RecursionError) as error:
         return _bad_request(str(error), method)
@@ -85,18 +87,20 @@ def read_reply(raw: bytes, method: Method) -> Any:
     """One reply message as JSON: field names as in the `.proto`, fields without a value too, int64 as text.
 
     Returns:
-        An `InvalidReplyError` failure where the bytes are not the message, or cannot be written as JSON.
+        An `InvalidReplyError` failure where the bytes are not the message, or cannot be written as JSON, or nest too
+        deep as such.
     """
+    name = method.reply.DESCRIPTOR.full_name
     try:
-        return json_format.MessageToDict(
+        reply = json_format.MessageToDict(
             method.reply.FromString(raw),
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
             descriptor_pool=method.pool,
         )
     except (DecodeError, json_format.Error, TypeError, ValueError, RecursionError) as error:
-        name = method.reply.DESCRIPTOR.full_name
         return invalid_reply(f"the reply is not a {name}: {' '.join(str(error).split())}")
+    return invalid_reply(f"the reply, a {name}, nests deeper than {MAX_DEPTH} levels") if is_too_deep(reply) else reply
 
 
 def invalid(field: str, why: str, cure: str) -> Failure:

@@ -37,6 +37,7 @@ from gateway.errors import (
     ServiceUnavailableError,
 )
 from gateway.outcome import Failure
+from workers.transports.nesting import is_too_deep
 
 __all__ = ["ERRORS", "Ended", "headers_of", "says_lost", "to_failure"]
 
@@ -119,8 +120,8 @@ def to_failure(ended: Ended) -> Failure:
     """The failure of an RPC that did not end with OK.
 
     Its `details` are `{"message": ..., "details": [...]}` where the service answered: the status message, and the error
-    details (`google.rpc.Status`) as JSON with their `@type`; those of an unknown type keep their bytes as base64 in
-    `value`. Where it did not answer they are None.
+    details (`google.rpc.Status`) as JSON with their `@type`; those of an unknown type, or nested too
+    deep, keep their bytes as base64 in `value`. Where it did not answer they are None.
     """
     error = ended.error
     code, text = error.code(), _one_line(error.details())
@@ -211,9 +212,10 @@ def _detail(detail: AnyMessage, pool: DescriptorPool | None) -> dict[str, Any]:
             plain: dict[str, Any] = json_format.MessageToDict(
                 detail, preserving_proto_field_name=True, descriptor_pool=known
             )
-        except (TypeError, ValueError, DecodeError, json_format.Error):
+        except (TypeError, ValueError, DecodeError, json_format.Error, RecursionError):
             continue
-        return plain
+        if not is_too_deep(plain):
+            return plain
     return {"@type": detail.type_url, "value": base64.b64encode(detail.value).decode("ascii")}
 
 

@@ -2,7 +2,7 @@
 
 | status | failure |
 |---|---|
-| 3xx | rejected: redirects are off; `details` has the `location` |
+| 3xx | rejected: redirects are off; `details` has the `location`, cut to 2,000 characters |
 | 401, 403 | auth |
 | 408, 425 | unavailable: the service says that it did not take the request, and to send it again (RFC 9110, 15.5.9; \
 RFC 8470, 5.2) |
@@ -12,6 +12,7 @@ RFC 8470, 5.2) |
 | other 5xx, and what is no status at all (RFC 9110, 15: treat it as 5xx) | fault |
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -45,6 +46,13 @@ _BY_STATUS: Mapping[int, type[ServiceError]] = {
 }
 
 
+#: Of the address that a redirect points to, what is kept and what is shown.
+_MAX_LOCATION = 2000
+_MAX_SHOWN = 200
+#: RFC 3986, section 3.2: what comes before the `@` of an authority.
+_USERINFO = re.compile(r"\A([^/]*//)[^/]*@")
+
+
 def is_answer(status: int) -> bool:
     """Whether the service answered yes: 2xx, or 304 to a call that asked for it with a condition."""
     return 200 <= status < 300 or status == 304
@@ -66,8 +74,8 @@ def failure_of_status(status: int, headers: Mapping[str, str], details: Any) -> 
         message = f"answered {status}{_phrase(status)}"
     if 300 <= status < 400:
         location = headers.get("location")
-        details = {"location": location}
-        message += f", a redirect to {location!r}; redirects are not followed"
+        details = {"location": location if location is None else location[:_MAX_LOCATION]}
+        message += f", a redirect {_where(location)}; redirects are not followed"
     return Failure(
         error=error,
         message=message,
@@ -120,6 +128,14 @@ def _timestamp(moment: datetime) -> float | None:
         return moment.timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def _where(location: str | None) -> str:
+    """Where a redirect points, as far as a log may tell: credentials and signatures are left out."""
+    if not location:
+        return "without a location"
+    address = _USERINFO.sub(r"\1", re.split(r"[?#]", location, maxsplit=1)[0])
+    return f"to {address[:_MAX_SHOWN]!r}"
 
 
 def _phrase(status: int) -> str:

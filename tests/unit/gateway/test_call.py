@@ -93,6 +93,13 @@ REFUSED: list[tuple[str, Callable[[], Call], str]] = [
     ("metadata in upper case", lambda: GrpcCall("u", "a.B/C", metadata={"X-A": "1"}), "metadata.X-A"),
     ("LF in metadata", lambda: GrpcCall("u", "a.B/C", metadata={"x-a": "1\n2"}), "metadata.x-a"),
     ("an empty document", lambda: GraphQLCall("u", "  "), "query"),
+    ("a document that is a list", lambda: GraphQLCall("u", ["{ a }"]), "query"),  # type: ignore[arg-type]
+    ("a document that is not Unicode", lambda: GraphQLCall("u", "{ a } #\ud800"), "query"),
+    (
+        "an operation name that is a list",
+        lambda: GraphQLCall("u", "query A { a }", operation_name=[]),
+        "operation_name",
+    ),  # type: ignore[arg-type]
     ("a subscription", lambda: GraphQLCall("u", "subscription S { a }"), "query"),
     ("an unbalanced document", lambda: GraphQLCall("u", "query Q { a "), "query"),
     ("two operations and no name", lambda: GraphQLCall("u", "query A { a } query B { b }"), "operation_name"),
@@ -147,6 +154,7 @@ def test_a_call_is_frozen() -> None:
         ("mutation Rename { rename { id } }", "mutation Rename", False),
         ('# mutation\nquery Q { a(b: "mutation { }") }', "query Q", True),
         ('query Q { a(b: """ } mutation M { "quoted" \\""" """) }', "query Q", True),
+        ("#x\rmutation\n{ pay }", "mutation", False),
         ("fragment F on User { id } mutation M($a: [Int!] = [1]) @d(x: {y: 1}) { a { ...F } }", "mutation M", False),
         ("query ($id: ID!) @live { a }", "query", True),
     ],

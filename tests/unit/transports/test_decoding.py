@@ -8,7 +8,7 @@ import brotli
 import pytest
 from backports import zstd
 
-from tests.servers.http_faults import compressed_zeros
+from tests.servers.compressed import compressed_zeros
 from workers.transports.decoding import BodyDecoder, BodyTooLargeError, DecodingError
 
 TEXT = b"The quick brown fox. " * 20_000

@@ -60,6 +60,29 @@ def test_a_redirect_tells_where_to() -> None:
 
 
 @pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://u:p@files.example/a/b?X-Signature=s3cret#frag", "'https://files.example/a/b'"),
+        ("//u@files.example/?s3cret", "'//files.example/'"),
+        ("/login?next=s3cret", "'/login'"),
+        ("/@me#s3cret", "'/@me'"),
+        ("https://files.example/" + "x" * 8000, "'https://files.example/" + "x" * 178 + "'"),
+        ("?s3cret", "''"),
+    ],
+)
+def test_a_redirect_tells_logs_no_signature(location: str, shown: str) -> None:
+    failure = failure_of_status(302, {"location": location}, None)
+    assert failure.message == f"answered 302 Found, a redirect to {shown}; redirects are not followed"
+    assert failure.details == {"location": location[:2000]}
+
+
+def test_a_redirect_to_nowhere() -> None:
+    failure = failure_of_status(302, {}, None)
+    assert failure.message == "answered 302 Found, a redirect without a location; redirects are not followed"
+    assert failure.details == {"location": None}
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({}, None),

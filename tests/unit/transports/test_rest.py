@@ -18,7 +18,8 @@ from gateway.errors import (
 from gateway.policy import Policy
 from gateway.service import RestEndpoint, Service
 from tests.conformance.contract import attempt_of, send_within
-from tests.servers.http_faults import Arrival, HttpFaults
+from tests.servers.http_behaviours import Arrival
+from tests.servers.http_faults import HttpFaults
 from workers.transports.base import Answer
 from workers.transports.rest import RestTransport
 
@@ -134,6 +135,19 @@ async def test_a_redirect_is_not_followed(faults: HttpFaults) -> None:
     failure = await send(faults, RestCall("users", "GET", "/status/302", query={"location": "/ok"}))
     assert (failure.error, failure.details) == (ServiceRejectedError, {"location": "%2Fok"})
     assert len(faults.arrivals) == 1
+
+
+@pytest.mark.parametrize("depth", [101, 600, 9000])
+async def test_json_that_nests_too_deep_is_no_reply(faults: HttpFaults, depth: int) -> None:
+    faults.say = (200, "application/json", b"[" * depth + b"]" * depth)
+    failure = await send(faults, RestCall("users", "GET", "/say"))
+    assert (failure.error, failure.status, failure.delivery) == (InvalidReplyError, 200, Delivery.ANSWERED)
+
+
+async def test_an_error_that_nests_too_deep_is_kept_as_text(faults: HttpFaults) -> None:
+    faults.say = (404, "application/json", b"[" * 600 + b"]" * 600)
+    failure = await send(faults, RestCall("users", "GET", "/say"))
+    assert (failure.error, failure.details) == (ServiceRejectedError, "[" * 600 + "]" * 600)
 
 
 async def test_a_limit_says_when(faults: HttpFaults) -> None:

@@ -1,8 +1,12 @@
 """The table of gRPC statuses, and the evidence for who said one."""
 
+import base64
+
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from gateway.errors import Delivery, RateLimitedError, ServiceTimeoutError
@@ -100,6 +104,20 @@ def test_an_error_detail_whose_bytes_are_broken_keeps_them() -> None:
     failure = failure_of(grpc.StatusCode.UNAVAILABLE, "later", trailing=trailing)
     assert failure.details["details"] == [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "value": "/w=="}]
     assert failure.retry_after_s is None
+
+
+def test_an_error_detail_that_nests_too_deep_keeps_its_bytes() -> None:
+    detail = AnyMessage()
+    detail.Pack(RetryInfo())
+    for _ in range(150):
+        outer = AnyMessage()
+        outer.Pack(detail)
+        detail = outer
+    status = Status(details=[detail])
+    trailing: Pairs = (("grpc-status-details-bin", status.SerializeToString()),)
+    failure = failure_of(grpc.StatusCode.NOT_FOUND, "no", trailing=trailing)
+    (kept,) = failure.details["details"]
+    assert kept == {"@type": detail.type_url, "value": base64.b64encode(detail.value).decode()}
 
 
 def test_reply_headers() -> None:

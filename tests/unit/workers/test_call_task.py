@@ -4,8 +4,9 @@ import pytest
 
 from gateway.errors import GatewayFaultError, ServiceTimeoutError
 from gateway.reply import Reply, Timing
+from workers.pool_store import settled
 from workers.strategy import find_fault
-from workers.task import CallTask, settled
+from workers.task import CallTask
 
 REPLY = Reply(
     data={"self": 1},

@@ -79,18 +79,30 @@ def test_an_error_that_waiting_does_not_cure_ends_at_once(threads: TracerThreads
     assert len(calls) == 1
 
 
-def test_a_worker_that_ends_gives_up(threads: TracerThreads) -> None:
-    reached = threading.Event()
+def test_a_worker_that_ends_tries_again_until_the_job_is_given_up(threads: TracerThreads) -> None:
+    tried = threading.Semaphore(0)
 
     def target() -> Any:
-        reached.set()
+        tried.release()
         raise ResponseError("OOM")
 
     done: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    threads.trace(job(target, is_call=True), done.put)
-    assert reached.wait(5)
+    one = job(target, is_call=True)
+    threads.trace(one, done.put)
     threads.hurry()
-    assert isinstance(done.get(timeout=5).broken, ResponseError)
+    for _ in range(3):
+        assert tried.acquire(timeout=5)
+    assert done.empty()
+    one.silenced = True
+    assert done.get(timeout=5).traced is None
+
+
+def test_one_that_cannot_be_stored_holds_up_no_other(threads: TracerThreads) -> None:
+    stuck = job(failing(1_000, ResponseError("too large"))[0], is_call=True)
+    threads.trace(stuck, lambda _: None)
+    for _ in range(3):
+        assert traced(threads, job(lambda: (0, "value", 0.0), is_call=True)).traced == (0, "value", 1.5)
+    stuck.silenced = True
 
 
 def test_a_silenced_job_is_not_traced(threads: TracerThreads) -> None:
