@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
@@ -12,6 +13,7 @@ from celery.signals import setup_logging, worker_init
 from gateway.broker import make_app
 from gateway.catalogue import Catalogue, CatalogueError
 from gateway.routing import FRONT_QUEUE, queue_of
+from gateway.service import Service
 from gateway.settings import Settings, SettingsError
 from workers.executor import Executor
 from workers.pool import AsyncioPool
@@ -21,6 +23,9 @@ __all__ = ["app", "create_app"]
 
 #: Calls in flight in one worker process. They wait on the network, so one process holds many.
 CONCURRENCY = 300
+
+#: Seconds that an outcome may take to be stored, while the result store is away, before its call is given to another.
+STORING_S = 300.0
 
 #: The only pool that performs calls.
 POOL = "workers.pool:AsyncioPool"
@@ -59,8 +64,18 @@ def create_app(settings: Settings) -> Celery:
     )
     if settings.broker_url.startswith(("redis://", "rediss://")):
         app.conf.broker_transport = "workers.broker.redis:Transport"
+        app.conf.broker_transport_options = {
+            **app.conf.broker_transport_options,
+            "visibility_timeout": _visibility_timeout_s(services.values()),
+        }
     app.register_task(CallTask(lambda: _executor(settings)))
     return app
+
+
+def _visibility_timeout_s(services: Iterable[Service]) -> float:
+    """When Redis gives a call that no worker has acknowledged to another: longer than any call can take."""
+    policies = (policy for service in services for policy in (service.policy, *service.operation_policies.values()))
+    return max((policy.timeouts.total for policy in policies), default=0.0) + STORING_S
 
 
 def _executor(settings: Settings) -> Executor:

@@ -97,9 +97,9 @@ REFUSED: list[tuple[str, Callable[[], Call], str]] = [
     ("a document that is not Unicode", lambda: GraphQLCall("u", "{ a } #\ud800"), "query"),
     (
         "an operation name that is a list",
-        lambda: GraphQLCall("u", "query A { a }", operation_name=[]),
+        lambda: GraphQLCall("u", "query A { a }", operation_name=[]),  # type: ignore[arg-type]
         "operation_name",
-    ),  # type: ignore[arg-type]
+    ),
     ("a subscription", lambda: GraphQLCall("u", "subscription S { a }"), "query"),
     ("an unbalanced document", lambda: GraphQLCall("u", "query Q { a "), "query"),
     ("two operations and no name", lambda: GraphQLCall("u", "query A { a } query B { b }"), "operation_name"),
