@@ -57,7 +57,7 @@ class GatewayConsumer(Consumer):
         run = loops.asynloop if consumer.hub else loops.synloop
         try:
             run(consumer, connection, *args)
-        except (*consumer.connection_errors, *consumer.channel_errors, MemoryError):
+        except (*consumer.connection_errors, MemoryError):
             raise
         except Exception as error:
             logger.critical("the transport stumbled: %s; connecting anew", type(error).__name__)

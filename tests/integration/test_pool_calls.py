@@ -240,7 +240,7 @@ def test_operators_see_names_and_times_and_no_payload(rig: Rig) -> None:
         total = rig.app.signature("tests.total", app=rig.app)
         chained = chain(call_signature(rig, say="SECRET-C"), total).apply_async()
         chained.get(timeout=10)
-        result = rig.send(headers | {"link": total}, sleep_s=1.5, say="SECRET")
+        result = rig.send(headers | {"link": total}, sleep_s=6, say="SECRET")
         late = rig.send({"countdown": 3}, say="SECRET")
         eventually(lambda: result.id in rig.happened("started"), "it runs")
         eventually(lambda: len((inspect.active() or {})[worker.name]) == 1, "it alone runs")
@@ -250,7 +250,7 @@ def test_operators_see_names_and_times_and_no_payload(rig: Rig) -> None:
             inspect.reserved(),
             inspect.query_task(result.id, late.id),
         ]
-        result.get(timeout=10)
+        result.get(timeout=20)
         late.get(timeout=10)
 
         def of(kind: str) -> Callable[[], list[dict[str, Any]]]:
@@ -259,9 +259,9 @@ def test_operators_see_names_and_times_and_no_payload(rig: Rig) -> None:
         succeeded = eventually(of("task-succeeded"), "its success is announced")[0]
         started = of("task-started")()[0]
         received = of("task-received")()[0]
-    assert 1.4 < succeeded["runtime"] < 2.5
-    assert 1.4 < succeeded["timestamp"] - started["timestamp"] < 2.5
-    assert succeeded["result"].startswith("200 in 1500 ms · user-service")
+    assert 5.9 < succeeded["runtime"] < 12
+    assert 5.9 < succeeded["timestamp"] - started["timestamp"] < 12
+    assert succeeded["result"].startswith("200 in 6000 ms · user-service")
     assert received["name"] == "user-service GET /users/{user_id}"
     assert "correlation_id=order-42" in received["kwargs"]
     active = seen[0][worker.name]

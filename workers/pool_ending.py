@@ -1,0 +1,103 @@
+"""How a job ends for Celery, when its outcome was not stored, or when it was never performed."""
+
+import logging
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
+from celery.exceptions import Reject
+
+from gateway.codec import decode
+from gateway.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    Delivery,
+    GatewayFaultError,
+    OutcomeUnknownError,
+    ServiceError,
+)
+from gateway.outcome import Failure
+from gateway.reply import Reply
+from workers.job import Job
+from workers.pool_store import STORE_ERRORS
+
+__all__ = ["announce", "cancelled_unsent", "expired_unsent", "give_up"]
+
+logger = logging.getLogger(__name__)
+
+
+def announce(job: Job) -> None:
+    """Tell Celery what the tracer made of a job."""
+    if job.traced is not None:
+        job.on_done(job.traced)
+    elif job.broken is not None:
+        # Where the store fails, an ordinary task's message goes back to its queue (`reject_on_worker_lost`). Any other
+        # reason would come again with the message, for ever: the task ends as failed.
+        is_lost = isinstance(job.broken, STORE_ERRORS) and job.outcome is None
+        job.on_lost(
+            _information((WorkerLostError if is_lost else GatewayFaultError)(f"the tracer failed: {_kind(job.broken)}"))
+        )
+
+
+def give_up(job: Job) -> None:
+    """End a call whose outcome is known and cannot be stored before the worker ends.
+
+    One that was not sent goes back to its queue. Any other is acknowledged and its outcome is lost: sent again, it
+    could be executed twice. Who waits for it gets `OutcomeUnknownError`.
+    """
+    job.silenced = True
+    if isinstance(job.outcome, ServiceError) and job.outcome.delivery is Delivery.NOT_SENT:
+        logger.warning("call %s was not sent, and goes back to its queue: no result could be stored", job.task_id)
+        job.on_lost(_information(Reject("its outcome could not be stored", requeue=True)))
+        return
+    logger.error("call %s: its outcome is lost, it could not be stored: %s", job.task_id, _summary(job.outcome))
+    error = OutcomeUnknownError("the outcome could not be stored", call_id=job.task_id)
+    # As a failure that the tracer has stored: Celery then acknowledges and announces it, and stores nothing.
+    job.on_done((1, _information(error), job.runtime_s))
+
+
+def cancelled_unsent(job: Job) -> ServiceError:
+    """The error of a call that was revoked before it started."""
+    return _unsent(job, CallCancelledError, "it was cancelled before it was sent")
+
+
+def expired_unsent(job: Job) -> ServiceError:
+    """The error of a call whose message had expired (Celery's `expires`)."""
+    return _unsent(job, DeadlineExceededError, "it expired before it was sent")
+
+
+def _unsent(job: Job, error: type[ServiceError], why: str) -> ServiceError:
+    args, kwargs = job.call_arguments
+    identity: dict[str, Any] = {"call_id": job.task_id}
+    try:
+        envelope = decode(args, kwargs)
+    except ServiceError:
+        pass  # it would have been refused
+    else:
+        identity |= {
+            "service": envelope.call.service,
+            "operation": envelope.call.operation,
+            "correlation_id": envelope.correlation_id,
+        }
+    return Failure(error=error, message=why, delivery=Delivery.NOT_SENT).to_error(**identity)
+
+
+def _summary(outcome: object) -> str:
+    """One line without anything of the payload."""
+    if isinstance(outcome, Reply):
+        return f"a reply, {outcome.summary()}"
+    if isinstance(outcome, ServiceError):
+        status = "" if outcome.status is None else f" {outcome.status}"
+        return f"{_kind(outcome)}{status}, {outcome.delivery.value} · {outcome.service} {outcome.operation}"
+    return _kind(outcome)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _information(error: Exception) -> ExceptionInfo:
+    try:
+        raise error
+    except Exception:
+        return ExceptionInfo()
