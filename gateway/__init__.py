@@ -13,8 +13,10 @@ service that only takes `gateway.server` for its own door loads no Celery either
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# Loaded at once: Celery rebuilds an error as its class only where the module is loaded already.
+from gateway import errors
+
 if TYPE_CHECKING:
-    from gateway import errors
     from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
     from gateway.catalogue import Catalogue, CatalogueError
     from gateway.client import Gateway
@@ -61,9 +63,6 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        # The import sets the attribute of the package by itself.
-        return importlib.import_module("gateway.errors")
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """The Celery app that producers and workers share: one set of rules for messages and results."""
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -70,7 +71,8 @@ def make_app(settings: Settings, *, queues: Sequence[str] = ()) -> Celery:
         broker_transport_options=_AMQP_OPTIONS if settings.broker_is_amqp else _REDIS_OPTIONS,
         redis_socket_connect_timeout=2.0,
         redis_socket_timeout=10.0,
-        redis_socket_keepalive=True,
+        # A Unix socket has none, and redis-py refuses the option for one.
+        redis_socket_keepalive=not settings.result_url.startswith("redis+socket:"),
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
     )
     before_task_publish.connect(_stamp, sender=TASK)
@@ -86,7 +88,8 @@ def renew_after_fork(app: Any) -> None:
     app._after_fork()
     if "control" in app.__dict__:
         app.control._after_fork()
-    app._backend = None
+    app._backend_cache = None
+    app._local = threading.local()
     pools.producers.clear()
     pools.connections.clear()
 

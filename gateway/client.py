@@ -114,6 +114,10 @@ class Gateway:
         `request_id` name one call, so they are refused with several.
         """
         self._check_open()
+        if not isinstance(calls, Iterable):
+            raise InvalidCallError.because(
+                "calls", f"{type(calls).__name__} is not a list of calls", "pass a list, or use submit for one"
+            )
         calls = list(calls)
         if len(calls) > 1 and (idempotency_key is not None or request_id is not None):
             field = "idempotency_key" if idempotency_key is not None else "request_id"
@@ -183,6 +187,8 @@ class Gateway:
 
     def pending(self, call_id: str) -> PendingCall:
         """A handle on a call that was submitted elsewhere or earlier, by its id. No round trip."""
+        if call_id is None:
+            raise InvalidCallError.because("call_id", "it is None", "pass `PendingCall.id`")
         check_id("call_id", call_id)
         return self._handle(call_id, None)
 
@@ -205,9 +211,9 @@ class Gateway:
         """In a forked child: leave threads, locks and connections to the parent. It is called by itself."""
         self._closing = threading.Lock()
         self._threads = _threads()
-        renew_after_fork(self.celery)
-        self._results.renew_after_fork()
         self._waiter.renew_after_fork()
+        self._results.renew_after_fork()
+        renew_after_fork(self.celery)
 
     def __enter__(self) -> Self:
         return self

@@ -76,7 +76,7 @@ def check_deadline(field: str, seconds: object) -> None:
         )
     if seconds > MAX_DEADLINE_S:
         raise InvalidCallError.because(
-            field, f"{seconds:.4g} s is longer than {MAX_DEADLINE_S:.0f} s", "schedule the call nearer to its time"
+            field, f"it is longer than {MAX_DEADLINE_S:.0f} s", "schedule the call nearer to its time"
         )
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import threading
 import time
 from collections.abc import Callable, Generator
 from typing import Any
 
 from gateway.envelope import DEFAULT_DEADLINE_S
-from gateway.errors import OutcomeUnknownError
+from gateway.errors import InvalidCallError, OutcomeUnknownError
 from gateway.records import CallState
 from gateway.reply import Reply
 from gateway.results import Results
@@ -126,7 +127,9 @@ class PendingCall:
 
     def _patience(self, timeout: float | None) -> float:
         if timeout is not None:
-            return max(0.0, timeout)
+            if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout:
+                raise InvalidCallError.because("timeout", f"{timeout!r} is not a number of seconds", "pass e.g. 15.0")
+            return max(0.0, min(timeout, threading.TIMEOUT_MAX))
         if self.deadline_at is None:
             self.deadline_at = self._results.deadline_of(self.id)
         if self.deadline_at is None:

@@ -41,7 +41,8 @@ def _plain(url: str) -> str:
     if parts.scheme != _SOCKET:
         return url
     query = [("db" if name == "virtual_host" else name, value) for name, value in parse_qsl(parts.query)]
-    return parts._replace(scheme="unix", query=urlencode(query)).geturl()
+    # By hand: a URL without a host would lose its two slashes.
+    return f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
 
 
 def _bounds(url: str) -> dict[str, Any]:

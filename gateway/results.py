@@ -25,7 +25,8 @@ class Results:
     """
 
     def __init__(self, celery: Celery, url: str) -> None:
-        self._celery = celery
+        # For names and decoding alone, which any thread may do: Celery makes one for each thread that asks.
+        self._backend: Any = celery.backend
         self._url = url
         self._client: Any = open_sync(url)
         self._closed = False
@@ -35,10 +36,6 @@ class Results:
         if self._closed:
             raise RuntimeError("the gateway is closed; make a new one")
         return self._client
-
-    @property
-    def _backend(self) -> Any:
-        return self._celery.backend
 
     def key(self, call_id: str) -> str:
         """The result's key, which is also the channel that announces it."""

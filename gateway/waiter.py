@@ -14,7 +14,8 @@ __all__ = ["Waiter"]
 
 #: A link that is cut without a word is noticed after twice this.
 _SILENCE_S = 5.0
-#: Of a forked child: kept for as long as it lives, so that no finalizer closes what is the parent's.
+#: Of a forked child: kept for as long as it lives, so that no finalizer unregisters a socket of the parent's from the
+#: epoll instance that both share, or ends a TLS stream in the parent's name.
 _abandoned: list[Listener] = []
 
 
@@ -74,5 +75,4 @@ class Waiter:
         self._lock = threading.Lock()
         listener, self._listener = self._listener, None
         if listener is not None:
-            listener.abandon()
             _abandoned.append(listener)

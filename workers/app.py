@@ -62,8 +62,7 @@ def create_app(settings: Settings) -> Celery:
         # A call whose connection to the broker broke is still worth its reply.
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
-    if settings.broker_url.startswith(("redis://", "rediss://")):
-        app.conf.broker_transport = "workers.broker.redis:Transport"
+    if not settings.broker_is_amqp:
         app.conf.broker_transport_options = {
             **app.conf.broker_transport_options,
             "visibility_timeout": _visibility_timeout_s(services.values()),
@@ -95,15 +94,18 @@ def _app_of_environment() -> Celery:
     except (SettingsError, CatalogueError) as error:
         raise SystemExit(f"gateway: {error}") from None
 
-    def refuse_what_is_wrong(sender: Any = None, **_: object) -> None:
-        """Before the worker connects: a wrong catalogue or a missing secret ends it with one clear message."""
+    def prepare(sender: Any = None, **_: object) -> None:
+        """Before the worker connects: what is wrong ends it with one clear message."""
         try:
             _check_pool(sender)
+            if settings.broker_url.startswith(("redis://", "rediss://")):
+                # Of workers alone: Flower's page of the broker knows kombu's own transports.
+                app.conf.broker_transport = "workers.broker.redis:Transport"
             _executor(settings).check()
         except ValueError as error:  # of the catalogue, a secret, an interceptor or a descriptor
             raise SystemExit(f"gateway: {error}") from None
 
-    worker_init.connect(refuse_what_is_wrong, weak=False)
+    worker_init.connect(prepare, weak=False)
     setup_logging.connect(_set_up_logging, weak=False)
     return app
 

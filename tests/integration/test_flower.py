@@ -49,6 +49,21 @@ class Seen:
             self.ids["foreign"] = sent.id
             gateway.pending(sent.id).result(20)
         stack.processes[-1].wait_until(lambda: len(stack.flower.finished()) == len(self.ids), timeout=10)
+        # Flower asks the workers about themselves now and then; on a busy machine an answer comes too late for it.
+        stack.processes[-1].wait_until(self._knows_the_worker, timeout=30)
+
+    def _worker_path(self) -> str:
+        workers: set[str] = {task["worker"] for task in self.stack.flower.tasks()}
+        return "/worker/" + next(iter(workers))
+
+    def _knows_the_worker(self) -> bool:
+        try:
+            self.stack.flower.page("/api/workers?refresh=1")
+            self.stack.flower.page(self._worker_path())
+        except urllib.error.HTTPError as not_yet:
+            not_yet.close()
+            return False
+        return True
 
     def _call(self, gateway: Gateway, name: str, call: Any) -> None:
         pending = gateway.submit(call, correlation_id=self.correlation_id)
@@ -72,7 +87,7 @@ class Seen:
         paths += [
             "/api/task/types",
             "/api/workers?refresh=1",
-            "/worker/" + next(iter({task["worker"] for task in self.stack.flower.tasks()})),
+            self._worker_path(),
         ]
         for task_id in self.ids.values():
             paths += [f"/task/{task_id}", f"/api/task/info/{task_id}"]

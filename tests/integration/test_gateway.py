@@ -378,6 +378,8 @@ def test_what_is_wrong_is_refused_at_submit_and_nothing_is_enqueued(stack: Stack
         (GET_ADA, {"correlation_id": "a\r\nb"}, InvalidCallError),
         (GET_ADA, {"idempotency_key": ""}, InvalidCallError),
         (RestCall("user-service", "GET", "/users/{x}", path={"x": previous("data")}), {}, InvalidCallError),
+        (GET_ADA, {"correlation_id": ""}, InvalidCallError),
+        (GET_ADA, {"deadline": 10**400}, InvalidCallError),
         ("GET /users", {}, InvalidCallError),
     ]:
         with pytest.raises(error) as caught:
@@ -385,8 +387,15 @@ def test_what_is_wrong_is_refused_at_submit_and_nothing_is_enqueued(stack: Stack
         assert isinstance(caught.value, InvalidCallError | UnknownServiceError)
         assert caught.value.field
         assert caught.value.cure
+    for wrong in (lambda: gateway.submit_many(GET_ADA), lambda: gateway.pending(None)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidCallError):
+            wrong()
+    for timeout in (float("nan"), "1", True):
+        with pytest.raises(InvalidCallError, match="timeout"):
+            gateway.submit(GET_ADA).result(timeout=timeout)  # type: ignore[arg-type]
+    assert gateway.submit(GET_ADA).result(timeout=float("inf")).status == 200
     after = gateway.submit(RestCall("user-service", "GET", "/stats")).result(timeout=15).data["requests"]
-    assert after == before
+    assert sum(after.values()) - sum(before.values()) == 4, "of those that were right"
 
 
 def test_a_waiter_survives_a_reconnect(stack: Stack, valkey: Valkey, gateway: Gateway) -> None:

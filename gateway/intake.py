@@ -1,0 +1,148 @@
+"""From a call to the message that is enqueued: everything is checked and encoded here, before anything is sent."""
+
+import time
+import uuid
+from typing import Any, TypedDict
+
+from kombu.serialization import dumps
+
+from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
+from gateway.catalogue import Catalogue
+from gateway.codec import encode
+from gateway.envelope import VERSION, Envelope, check_deadline
+from gateway.errors import InvalidCallError
+from gateway.publisher import Message
+from gateway.reference import uses_previous
+from gateway.routing import FRONT_QUEUE, describe, display_name, queue_of
+from gateway.settings import Settings
+
+__all__ = ["Intake", "SubmitOptions"]
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What can be said about a call at submit; see `Gateway.submit`."""
+
+    correlation_id: str | None
+    deadline: float
+    idempotency_key: str | None
+    request_id: str | None
+    traceparent: str | None
+    tracestate: str | None
+
+
+class Intake:
+    """Makes messages of calls. No I/O.
+
+    Args:
+        settings: who asks.
+        catalogue: refuses unknown services, and gives each service its own queue.
+    """
+
+    def __init__(self, settings: Settings, catalogue: Catalogue | None) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+
+    def message(
+        self,
+        call: Call,
+        *,
+        correlation_id: str | None,
+        deadline: float,
+        idempotency_key: str | None,
+        request_id: str | None,
+        traceparent: str | None,
+        tracestate: str | None,
+    ) -> Message:
+        """A message with an absolute deadline.
+
+        Raises:
+            InvalidCallError, UnknownServiceError: the call is wrong; names the field and the cure.
+        """
+        check_deadline("deadline", deadline)
+        self._check(call)
+        if uses_previous(call):
+            raise InvalidCallError.because(
+                "call", "it refers to the result of a step before it", "pass gateway.signature(call) to a chain"
+            )
+        now = time.time()
+        envelope = Envelope(
+            version=VERSION,
+            call=call,
+            correlation_id=_new_id() if correlation_id is None else correlation_id,
+            request_id=_new_id() if request_id is None else request_id,
+            deadline_at=now + deadline,
+            sent_at=now,
+            idempotency_key=idempotency_key,
+            caller=self._settings.caller,
+            traceparent=traceparent,
+            tracestate=tracestate,
+        )
+        kwargs = _encoded(envelope)
+        return Message(str(uuid.uuid4()), kwargs, self._options(call, kwargs, envelope), now + deadline)
+
+    def step(
+        self, call: Call, *, correlation_id: str | None, deadline: float, idempotency_key: str | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Keyword arguments and options of a signature, with a deadline that counts from when it is enqueued.
+
+        Raises:
+            InvalidCallError, UnknownServiceError: the call is wrong; names the field and the cure.
+        """
+        check_deadline("deadline", deadline)
+        self._check(call)
+        envelope = Envelope(
+            version=VERSION,
+            call=call,
+            correlation_id=_new_id() if correlation_id is None else correlation_id,
+            deadline_s=float(deadline),
+            idempotency_key=idempotency_key,
+            caller=self._settings.caller,
+            uses_previous=uses_previous(call),
+        )
+        kwargs = _encoded(envelope)
+        return kwargs, self._options(call, kwargs, envelope)
+
+    def _check(self, call: object) -> None:
+        if not isinstance(call, RestCall | GrpcCall | GraphQLCall):
+            raise InvalidCallError.because(
+                "call", f"{type(call).__name__} is not a call", "pass a RestCall, a GrpcCall or a GraphQLCall"
+            )
+        if self._catalogue is not None:
+            self._catalogue.service_for(call)
+
+    def _options(self, call: Call, kwargs: dict[str, Any], envelope: Envelope) -> dict[str, Any]:
+        """How Celery sends it: queue, what operators see, and the ids as headers of the message."""
+        headers = {
+            "x-correlation-id": envelope.correlation_id,
+            "x-request-id": envelope.request_id,
+            "traceparent": envelope.traceparent,
+            "tracestate": envelope.tracestate,
+        }
+        return {
+            "queue": FRONT_QUEUE if self._catalogue is None else queue_of(call.service),
+            "shadow": display_name(call),
+            # The payload of a call is shown nowhere.
+            "argsrepr": "",
+            "kwargsrepr": describe(kwargs)[1],
+            "headers": {name: value for name, value in headers.items() if value is not None},
+        }
+
+
+def _encoded(envelope: Envelope) -> dict[str, Any]:
+    """The task's keyword arguments. A call that was changed after it was made may hold what is not JSON."""
+    try:
+        kwargs = encode(envelope)
+        dumps(kwargs, serializer="json")
+    except InvalidCallError:
+        raise
+    except Exception as error:
+        raise InvalidCallError.because(
+            "call",
+            f"it cannot be encoded ({type(error).__name__}: {error})",
+            "pass plain JSON, and leave it as it is once the call is made",
+        ) from error
+    return kwargs
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
