@@ -13,8 +13,8 @@ from celery.worker.state import active_requests
 from kombu.message import Message
 
 from gateway.errors import InvalidCallError
-from workers import pool_revoke
 from workers.pool import AsyncioPool
+from workers.pool import revoke as pool_revoke
 from workers.refusal import is_usable_id, lost_connection, printable, refuse
 
 __all__ = ["GatewayConsumer", "UnreadableMessageError"]

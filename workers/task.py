@@ -12,7 +12,7 @@ from celery import Task
 
 from gateway.errors import GatewayFaultError, ServiceError
 from gateway.reply import Reply
-from workers.pool_store import OutcomeStore, settled_now
+from workers.outcome_store import OutcomeStore, settled_now
 
 __all__ = ["CallTask", "Performer"]
 

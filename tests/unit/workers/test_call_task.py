@@ -4,7 +4,7 @@ import pytest
 
 from gateway.errors import GatewayFaultError, ServiceTimeoutError
 from gateway.reply import Reply, Timing
-from workers.pool_store import settled
+from workers.outcome_store import settled
 from workers.strategy import find_fault
 from workers.task import CallTask
 

@@ -8,7 +8,7 @@ from gateway.call import RestCall
 from gateway.envelope import VERSION
 from gateway.errors import CallCancelledError, DeadlineExceededError, Delivery
 from workers.job import Job
-from workers.pool_ending import cancelled_unsent, expired_unsent
+from workers.pool.ending import cancelled_unsent, expired_unsent
 from workers.refusal import is_usable_id, printable
 
 

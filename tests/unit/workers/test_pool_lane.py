@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workers.job import Job
-from workers.pool_lane import Lane
+from workers.pool.lane import Lane
 
 
 def job(name: str, on_accepted: Callable[..., object] = lambda *_: None) -> Job:

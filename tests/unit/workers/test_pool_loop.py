@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import CallCancelledError, Delivery, ServiceError
 from gateway.reply import Reply
 from workers.job import Job
-from workers.pool_loop import CallLoop
+from workers.pool.loop import CallLoop
 
 
 class Waiting:

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from gateway.errors import ServiceUnavailableError
 from workers.job import Job
-from workers.pool_tracer import TracerThreads
+from workers.pool.tracer import TracerThreads
 
 
 def _at_once(step: Callable[[], object]) -> None:

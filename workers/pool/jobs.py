@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from workers.job import Job, Stage
-from workers.pool_lane import Lane
+from workers.pool.lane import Lane
 
 __all__ = ["Jobs"]
 

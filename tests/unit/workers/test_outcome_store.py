@@ -10,8 +10,8 @@ from celery.backends.base import KeyValueStoreBackend
 from gateway.errors import ServiceUnavailableError
 from gateway.reply import Reply, Timing
 from workers.job import Job
-from workers.pool_store import settled
-from workers.pool_tracer import TracerThreads
+from workers.outcome_store import settled
+from workers.pool.tracer import TracerThreads
 from workers.task import CallTask
 
 REPLY = Reply(

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 
 from gateway.reply import Reply
 from workers.job import Job
-from workers.pool_store import STORE_ERRORS, settled
+from workers.outcome_store import STORE_ERRORS, settled
 
 __all__ = ["TracerThreads"]
 

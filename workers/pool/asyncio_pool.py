@@ -22,13 +22,13 @@ from kombu.utils.compat import detect_environment
 
 from gateway.errors import ServiceError
 from workers.job import Job, Stage
-from workers.pool_bell import Bell
-from workers.pool_drain import COLD_GRACE_S, STORE_GRACE_S, Drain, worker_state
-from workers.pool_ending import announce, cancelled_unsent, expired_unsent, give_up
-from workers.pool_jobs import Jobs
-from workers.pool_lane import Lane
-from workers.pool_loop import CallLoop
-from workers.pool_tracer import TracerThreads
+from workers.pool.bell import Bell
+from workers.pool.drain import COLD_GRACE_S, STORE_GRACE_S, Drain, worker_state
+from workers.pool.ending import announce, cancelled_unsent, expired_unsent, give_up
+from workers.pool.jobs import Jobs
+from workers.pool.lane import Lane
+from workers.pool.loop import CallLoop
+from workers.pool.tracer import TracerThreads
 from workers.task import CallTask
 
 __all__ = ["AsyncioPool"]

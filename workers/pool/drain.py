@@ -8,8 +8,8 @@ from typing import Any
 from celery.concurrency.prefork import _run_ready_callbacks  # type: ignore[attr-defined]
 from celery.worker import state
 
-from workers.pool_bell import Bell
-from workers.pool_jobs import Jobs
+from workers.pool.bell import Bell
+from workers.pool.jobs import Jobs
 
 __all__ = ["COLD_GRACE_S", "STORE_GRACE_S", "Drain"]
 

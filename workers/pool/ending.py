@@ -19,7 +19,7 @@ from gateway.errors import (
 from gateway.outcome import Failure
 from gateway.reply import Reply
 from workers.job import Job
-from workers.pool_store import STORE_ERRORS
+from workers.outcome_store import STORE_ERRORS
 
 __all__ = ["announce", "cancelled_unsent", "expired_unsent", "give_up"]
 
