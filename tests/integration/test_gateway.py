@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import multiprocessing
 import subprocess
 import sys
 import time
@@ -218,21 +217,6 @@ def test_another_process_asks_by_id(stack: Stack, gateway: Gateway) -> None:
         [sys.executable, "-c", script, pending.id], env=stack.environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "Ada Lovelace"
-
-
-def _in_a_fork(gateway: Gateway, answer: Any) -> None:
-    answer.send(gateway.submit(GET_ADA).result(timeout=15).data["name"])
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_gateway_works_after_a_fork(gateway: Gateway) -> None:
-    assert gateway.submit(GET_ADA).result(timeout=15).data == ADA
-    here, there = multiprocessing.Pipe()
-    child = multiprocessing.get_context("fork").Process(target=_in_a_fork, args=(gateway, there))
-    child.start()
-    assert here.poll(20)
-    assert here.recv() == "Ada Lovelace"
-    child.join(10)
 
 
 def test_nothing_is_known_of_a_wrong_id(gateway: Gateway) -> None:

@@ -1,148 +1,28 @@
 """A gateway that was used before `os.fork`, as a web server that loads the app first and then forks has it."""
 
-import asyncio
-import gc
-import os
-import signal
-import time
-import traceback
-from collections.abc import Callable
-from typing import Any
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-import redis
 
-from gateway import Gateway, RestCall
+from tests.integration.forks import SCENARIOS
 from tests.integration.stack import Stack
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-
-GET_ADA = RestCall("user-service", "GET", "/users/{user_id}", path={"user_id": "123"})
-SLOW = RestCall("user-service", "GET", "/users/123", headers={"x-demo-behaviour": "slow=700"})
+_ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def gateway(stack: Stack) -> Gateway:
-    """With all in use that can be: connections, the waiter's thread, the threads of `asubmit`."""
-    with_all = Gateway(stack.settings, stack.gateway.catalogue)
-    asyncio.run(use(with_all))
-    assert with_all.celery.AsyncResult(with_all.submit(GET_ADA).id).get(timeout=15)["status"] == 200
-    with_all.celery.control.revoke("nobody")
-    return with_all
-
-
-async def use(gateway: Gateway) -> None:
-    pending = [await gateway.asubmit(GET_ADA) for _ in range(5)]
-    assert [reply.status for reply in await asyncio.gather(*pending)] == [200] * 5
-    assert gateway.submit(GET_ADA).result(timeout=15).status == 200
-    (many,) = await gateway.asubmit_many([GET_ADA])
-    assert (await many).status == 200
-
-
-def in_child(work: Callable[[], None], *, timeout: float = 30.0) -> Callable[[], None]:
-    """Fork, and work in the child. The returned function waits for it, and fails with it."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:
-            os.write(write, traceback.format_exc().encode()[-4000:])
-        finally:
-            os._exit(code)
-    os.close(write)
-
-    def wait() -> None:
-        ends = time.monotonic() + timeout
-        while True:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                break
-            if time.monotonic() > ends:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                os.close(read)
-                raise AssertionError("the child hangs")
-            time.sleep(0.01)
-        said = os.read(read, 5000).decode()
-        os.close(read)
-        assert status == 0, said
-
-    return wait
-
-
-def test_child_and_parent_both_go_on(gateway: Gateway) -> None:
-    with gateway:
-        ends = [in_child(lambda: asyncio.run(use(gateway))) for _ in range(2)]
-        asyncio.run(use(gateway))
-        for end in ends:
-            end()
-        asyncio.run(use(gateway))
-
-
-def test_who_waits_in_the_parent_is_not_disturbed(gateway: Gateway) -> None:
-    with gateway:
-        pending = gateway.submit(SLOW)
-        with pytest.raises(TimeoutError):
-            pending.result(timeout=0.1)
-        future = gateway._waiter.watch(pending.id)
-
-        def child() -> None:
-            # The handle works here too, and all that is the parent's may be finalized.
-            assert pending.result(timeout=15).status == 200
-            gateway.close()
-            gc.collect()
-
-        end = in_child(child)
-        assert future.result(15)
-        end()
-        # The parent's waiter hears what comes now over the connection that it has had all along.
-        before = _subscribers(gateway)
-        later = gateway.submit(SLOW)
-        assert later.result(timeout=15).status == 200
-        assert _subscribers(gateway) == before
-
-
-def test_a_lock_that_was_held_is_new_in_the_child(gateway: Gateway) -> None:
-    with gateway:
-        with gateway._waiter._lock:
-            end = in_child(lambda: asyncio.run(use(gateway)))
-            end()
-        asyncio.run(use(gateway))
-
-
-def test_revoke_and_signatures_work_in_the_child(gateway: Gateway) -> None:
-    inherited: tuple[Any, ...] = (gateway.celery.pool, gateway.celery.producer_pool)
-
-    def child() -> None:
-        # An AMQP connection that two processes write to is broken for both.
-        own: Any = gateway.celery
-        assert own.pool is not inherited[0]
-        assert own.producer_pool is not inherited[1]
-        result = gateway.signature(GET_ADA).apply_async()
-        assert result.get(timeout=15)["status"] == 200
-        assert gateway.submit(SLOW).cancel()
-
-    with gateway:
-        in_child(child)()
-        asyncio.run(use(gateway))
-
-
-def test_a_closed_gateway_is_closed_in_the_child(gateway: Gateway) -> None:
-    gateway.close()
-
-    def child() -> None:
-        with pytest.raises(RuntimeError, match="closed"):
-            gateway.submit(GET_ADA)
-
-    in_child(child)()
-
-
-def _subscribers(gateway: Gateway) -> set[str]:
-    """Ids of the connections that wait for notifications."""
-    with redis.Redis.from_url(gateway.settings.result_url) as client:
-        channels = client.pubsub_numsub("gateway:waiter")
-        assert channels
-        return {entry["id"] for entry in client.client_list(_type="pubsub")}
+@pytest.mark.parametrize("name", [scenario.__name__ for scenario in SCENARIOS])
+def test_parent_and_child(stack: Stack, name: str) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning"),
+            *("-m", "tests.integration.forks", name),
+        ],
+        env=stack.environment,
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
