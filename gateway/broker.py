@@ -1,7 +1,6 @@
 """The Celery app that producers and workers share: one set of rules for messages and results."""
 
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from celery.signals import before_task_publish
 from kombu import Exchange, Queue, pools
 from kombu.exceptions import KombuError
 
+from gateway.clock import process_time
 from gateway.codec import TASK
 from gateway.records import RESULT_EXPIRES_S
 from gateway.redis_client import ERRORS
@@ -95,6 +95,9 @@ def renew_after_fork(app: Any) -> None:
 
 
 def _stamp(body: Any = None, **_: object) -> None:
-    """Write down when a message with a relative deadline is enqueued: a chain enqueues its later steps itself."""
+    """Write down when a message with a relative deadline is enqueued: a chain enqueues its later steps itself.
+
+    In fleet time, which a process knows that has submitted or executed a call before; in the host's otherwise.
+    """
     if isinstance(body, tuple) and len(body) > 1 and isinstance(body[1], dict) and "deadline_s" in body[1]:
-        body[1]["sent_at"] = time.time()
+        body[1]["sent_at"] = process_time()

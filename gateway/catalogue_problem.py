@@ -16,7 +16,7 @@ _AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 #: Fields of a service that its table in the file does not have.
-DERIVED = ("name", "policy", "operation_policies")
+DERIVED = ("name", "policy", "operation_policies", "tables")
 
 
 def unknown_key(place: str, key: str, known: tuple[str, ...]) -> str:
@@ -26,8 +26,15 @@ def unknown_key(place: str, key: str, known: tuple[str, ...]) -> str:
     return f"{place}.{key}: is not a key; {cure}".removeprefix(".")
 
 
-def explain(place: str, table: Any, error: Exception) -> str:
-    """One line for a value that does not fit: key, value, why, and the cure where it is not the why itself."""
+def explain(place: str, table: Any, error: Exception, known: tuple[str, ...] | None = None) -> str:
+    """One line for a value that does not fit: key, value, why, and the cure where it is not the why itself.
+
+    Args:
+        place: the key of the table.
+        table: what is written there.
+        error: of the conversion.
+        known: keys that the table may have; None: those of a service.
+    """
     text = str(error)
     at = _AT.search(text)
     why = _AT.sub("", text)
@@ -36,7 +43,7 @@ def explain(place: str, table: Any, error: Exception) -> str:
     unknown = _UNKNOWN.search(why)
     if unknown:
         section = inner.split(".")[-1] if inner else ""
-        return unknown_key(key, unknown["name"], _known_keys(section) or service_keys())
+        return unknown_key(key, unknown["name"], _known_keys(section) or known or service_keys())
     lacks = _MISSING.search(why)
     if lacks:
         return f"{key}: lacks {lacks['name']!r}; add it"
@@ -61,6 +68,7 @@ def _known_keys(section: str) -> tuple[str, ...]:
         "retry": policy.Retry,
         "breaker": policy.Breaker,
         "limit": policy.Limit,
+        "hedge": policy.Hedge,
         "connections": policy.Connections,
         "reply": policy.ReplyBounds,
         "rest": service.RestEndpoint,

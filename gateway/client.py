@@ -12,15 +12,18 @@ from celery import Celery, Signature
 from gateway.broker import BROKER_ERRORS, make_app, renew_after_fork
 from gateway.call import Call
 from gateway.catalogue import Catalogue
+from gateway.clock import FleetClock
 from gateway.codec import TASK
 from gateway.envelope import DEFAULT_DEADLINE_S, check_id
 from gateway.errors import Delivery, GatewayUnavailableError, InvalidCallError
 from gateway.forks import renew_in_children
+from gateway.idempotency import Claim
 from gateway.intake import Intake, SubmitOptions
 from gateway.pending import PendingCall
 from gateway.publisher import Publisher
 from gateway.results import Results
 from gateway.settings import Settings
+from gateway.single_flight import SingleFlight
 from gateway.waiter import Waiter
 
 __all__ = ["Gateway"]
@@ -33,15 +36,19 @@ class Gateway:
         settings: where broker and results are, and who asks.
         catalogue: refuses unknown services at `submit`, and gives each service its own queue. Without one the workers
             tell, and all calls share the front queue.
+        clock: tells the time that deadlines are in, learned from the result store; see `gateway.clock`.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue | None = None) -> None:
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue | None = None, *, clock: FleetClock | None = None
+    ) -> None:
         self.settings = settings
         self.catalogue = catalogue
         self.celery: Celery = make_app(settings)
         self._intake = Intake(settings, catalogue)
         self._publisher = Publisher(self.celery)
-        self._results = Results(self.celery, settings.result_url)
+        self._results = Results(self.celery, settings.result_url, FleetClock() if clock is None else clock)
+        self._flights = SingleFlight(self._results, self._publisher)
         self._waiter = Waiter(settings.result_url, self._results.key, is_final=self._results.is_final)
         self._threads = _threads()
         self._closing = threading.Lock()
@@ -76,12 +83,14 @@ class Gateway:
             call: what is asked.
             correlation_id: ties the call to what it belongs to, across services; made if absent.
             deadline: seconds from now until nobody waits any more.
-            idempotency_key: makes the call safe to repeat; the service sees it on every attempt.
+            idempotency_key: makes the call safe to repeat; the service sees it on every attempt. Submits of one caller
+                with the same key share one call: its deadline, its ids and its outcome. See the message contract.
             request_id: of the first attempt; made if absent.
             traceparent, tracestate: W3C trace context to go on with.
 
         Raises:
-            InvalidCallError, UnknownServiceError: the call is wrong; names field and cure. Nothing was enqueued.
+            InvalidCallError, UnknownServiceError: the call is wrong, or its idempotency key was used for another;
+                names field and cure. Nothing was enqueued.
             GatewayUnavailableError: the broker or the result store does not answer; `delivery` says whether the call
                 may have been enqueued.
             RuntimeError: the gateway is closed.
@@ -123,8 +132,8 @@ class Gateway:
             field = "idempotency_key" if idempotency_key is not None else "request_id"
             raise InvalidCallError.because(field, f"it names one call, not {len(calls)}", "submit the calls one by one")
         # All of them first: what is wrong leaves no trace.
-        messages = [
-            self._intake.message(
+        drafts = [
+            self._intake.draft(
                 call,
                 correlation_id=correlation_id,
                 deadline=deadline,
@@ -135,22 +144,28 @@ class Gateway:
             )
             for call in calls
         ]
-        if messages:
-            # The record before the message: a call that is enqueued can be asked for.
-            self._results.record(messages)
-            try:
-                self._publisher.send(messages)
-            except (GatewayUnavailableError, InvalidCallError) as error:
-                if error.delivery is Delivery.NOT_SENT:
-                    self._results.forget(message.call_id for message in messages)
-                raise
+        if not drafts:
+            return []
+        now = self._results.now()
+        if idempotency_key is not None:
+            claim = Claim.of(self.settings.caller, idempotency_key, drafts[0].call)
+            return [self._handle(*self._flights.submit(drafts[0], claim, now))]
+        messages = [draft.at(now) for draft in drafts]
+        # The record before the message: a call that is enqueued can be asked for.
+        self._results.record(messages)
+        try:
+            self._publisher.send(messages)
+        except (GatewayUnavailableError, InvalidCallError) as error:
+            if error.delivery is Delivery.NOT_SENT:
+                self._results.forget(message.call_id for message in messages)
+            raise
         return [self._handle(message.call_id, message.deadline_at) for message in messages]
 
     async def asubmit(self, call: Call, **options: Unpack[SubmitOptions]) -> PendingCall:
         """`submit` without blocking the event loop, for the same arguments.
 
         Who cancels it loses the handle, not the call: it may be enqueued all the same. Where that matters, shield it,
-        or pass an `idempotency_key` and submit again.
+        or pass an `idempotency_key` and submit again: that finds the call.
         """
         (pending,) = await self.asubmit_many([call], **options)
         return pending
@@ -173,7 +188,8 @@ class Gateway:
 
         `previous("data.user.id")` in the call stands for a value of the result of the step before. The deadline counts
         from when the step is enqueued or, where a Celery worker of another app enqueues it, from when one of ours
-        receives it. The task's value is the reply as a dict with the names of `gateway.Reply`.
+        receives it. The task's value is the reply as a dict with the names of `gateway.Reply`. An idempotency key is
+        sent to the service; it does not make the step share another call's execution, as it does at `submit`.
 
         Raises:
             InvalidCallError, UnknownServiceError: the call is wrong; names the field and the cure.

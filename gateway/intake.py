@@ -1,8 +1,7 @@
 """From a call to the message that is enqueued: everything is checked and encoded here, before anything is sent."""
 
-import time
 import uuid
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from kombu.serialization import dumps
 
@@ -16,7 +15,7 @@ from gateway.reference import uses_previous
 from gateway.routing import FRONT_QUEUE, describe, display_name, queue_of
 from gateway.settings import Settings
 
-__all__ = ["Intake", "SubmitOptions"]
+__all__ = ["Draft", "Intake", "SubmitOptions"]
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -30,8 +29,32 @@ class SubmitOptions(TypedDict, total=False):
     tracestate: str | None
 
 
+class Draft(NamedTuple):
+    """A checked and encoded call that lacks its times: they count from when all calls of a submit are found right.
+
+    Attributes:
+        call: what is asked.
+        deadline_s: seconds from when it is enqueued until nobody waits any more.
+        kwargs: the task's keyword arguments, without times.
+        options: how Celery sends it, see `Message`.
+    """
+
+    call: Call
+    deadline_s: float
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+
+    def at(self, now: float) -> Message:
+        """The message of a new call, enqueued now; fleet time, see `gateway.clock`."""
+        return self.again(str(uuid.uuid4()), now, now + self.deadline_s)
+
+    def again(self, call_id: str, now: float, deadline_at: float) -> Message:
+        """The message of a call that has its id and its deadline already."""
+        return Message(call_id, {**self.kwargs, "deadline_at": deadline_at, "sent_at": now}, self.options, deadline_at)
+
+
 class Intake:
-    """Makes messages of calls. No I/O.
+    """Makes drafts of messages from calls. No I/O.
 
     Args:
         settings: who asks.
@@ -42,7 +65,7 @@ class Intake:
         self._settings = settings
         self._catalogue = catalogue
 
-    def message(
+    def draft(
         self,
         call: Call,
         *,
@@ -52,8 +75,8 @@ class Intake:
         request_id: str | None,
         traceparent: str | None,
         tracestate: str | None,
-    ) -> Message:
-        """A message with an absolute deadline.
+    ) -> Draft:
+        """A message that has all but its times.
 
         Raises:
             InvalidCallError, UnknownServiceError: the call is wrong; names the field and the cure.
@@ -64,21 +87,18 @@ class Intake:
             raise InvalidCallError.because(
                 "call", "it refers to the result of a step before it", "pass gateway.signature(call) to a chain"
             )
-        now = time.time()
         envelope = Envelope(
             version=VERSION,
             call=call,
             correlation_id=_new_id() if correlation_id is None else correlation_id,
             request_id=_new_id() if request_id is None else request_id,
-            deadline_at=now + deadline,
-            sent_at=now,
             idempotency_key=idempotency_key,
             caller=self._settings.caller,
             traceparent=traceparent,
             tracestate=tracestate,
         )
         kwargs = _encoded(envelope)
-        return Message(str(uuid.uuid4()), kwargs, self._options(call, kwargs, envelope), now + deadline)
+        return Draft(call, float(deadline), kwargs, self._options(call, kwargs, envelope))
 
     def step(
         self, call: Call, *, correlation_id: str | None, deadline: float, idempotency_key: str | None

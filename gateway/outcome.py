@@ -27,6 +27,8 @@ class Failure:
         retry_after_s: when it wants to be asked again, in seconds from now.
         extra: fields that only this error class has (`phase`, `errors`, `field`, …).
         timing: where the time of the attempt went.
+        repeatable: False if the same attempt would end the same way, or the service forbade another.
+        incomplete: the service answered, and its answer broke off.
     """
 
     error: type[ServiceError]
@@ -37,6 +39,8 @@ class Failure:
     retry_after_s: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     timing: Timing | None = None
+    repeatable: bool = True
+    incomplete: bool = False
 
     def to_error(self, **identity: Any) -> ServiceError:
         """The exception of this failure.

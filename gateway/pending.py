@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import threading
-import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -26,7 +25,8 @@ class PendingCall:
 
     Attributes:
         id: of the call, the Celery task's id. Keep it to ask from another process.
-        deadline_at: Unix time in seconds when nobody waits any more; None if this process does not know it.
+        deadline_at: when nobody waits any more; None if this process does not know it. A Unix time in seconds of the
+            result store's clock, see `gateway.clock`, which this host's may differ from.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class PendingCall:
     def cancel(self) -> bool:
         """Cancel the call, wherever it is. It ends as `CallCancelledError`.
 
-        A call that waits will not be sent. One that runs is stopped in its worker; whether the service acted is then
-        told by the error's `delivery`.
+        A call that waits will not be sent, and one that is parked not again. One that runs is stopped in its worker.
+        Whether the service may have acted on an attempt is told by the error's `delivery`.
 
         Returns:
             False if the call has an outcome already.
@@ -134,7 +134,7 @@ class PendingCall:
             self.deadline_at = self._results.deadline_of(self.id)
         if self.deadline_at is None:
             return DEFAULT_DEADLINE_S + RESULT_MARGIN_S
-        return max(0.0, self.deadline_at - time.time()) + RESULT_MARGIN_S
+        return max(0.0, self.deadline_at - self._results.clock.now()) + RESULT_MARGIN_S
 
     def _last_look(self, timeout: float | None, waited_s: float) -> bytes:
         """What is stored after all: a notification may be lost, and patience may be none."""

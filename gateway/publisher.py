@@ -25,7 +25,7 @@ class Message(NamedTuple):
         call_id: the Celery task's id.
         kwargs: the task's keyword arguments.
         options: how Celery sends it: `queue`, `shadow`, `argsrepr`, `kwargsrepr`, `headers`.
-        deadline_at: of the call, as a Unix time in seconds.
+        deadline_at: of the call, fleet time (see `gateway.clock`): a Unix time in seconds.
     """
 
     call_id: str

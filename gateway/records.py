@@ -1,6 +1,11 @@
 """What is known of a call beside its result: one small Redis hash for each, written at submit and by the worker.
 
-Its fields: `state`, a `CallState`; `deadline_at`, Unix time in seconds as text; `worker`, who has it.
+Its fields, numbers as text: `state`, a `CallState`; `deadline_at`, Unix time in seconds; `worker`, who has it.
+
+What workers tell each other, see `workers.fleet`: `service`; `lease`, a number that grows with each owner of the call;
+`lease_until`, Unix time in seconds, 0 if nobody owns it; `attempts`, how many were started; `free`, how many of them
+count for nothing; `maybe`, 1 if the service may have acted on one of them; `spent`, seconds in workers; `paid`, number
+of the attempt whose retry budget is paid; `parks`, how often it was parked; `why` it is parked.
 
 Celery cannot tell a call that waits from an id that never was; this record can.
 """
@@ -24,6 +29,9 @@ class CallState(StrEnum):
 
     RUNNING = "running"
     """A worker has it."""
+
+    PARKED = "parked"
+    """It waits outside the workers until its service may be asked (again)."""
 
     DONE = "done"
     """It has an outcome, a reply or an error."""

@@ -1,7 +1,7 @@
 """A service, as the catalogue describes it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -78,22 +78,23 @@ class Interceptors(_Table, frozen=True):
 
 
 class Operation(_Table, frozen=True):
-    """Policy of one operation, over that of its service.
+    """Policy of one operation, over that of its service. Breaker and limit are the service's alone.
 
     Attributes:
         idempotent: whether it may be repeated; None: as the protocol says.
     """
 
+    TABLES: ClassVar[tuple[str, ...]] = ("timeouts", "retry", "hedge", "reply")
+
     timeouts: dict[str, Any] = {}
     retry: dict[str, Any] = {}
-    breaker: dict[str, Any] = {}
-    limit: dict[str, Any] = {}
+    hedge: dict[str, Any] = {}
     reply: dict[str, Any] = {}
     idempotent: bool | None = None
 
     def tables(self) -> Mapping[str, Mapping[str, Any]]:
         """The policy tables that are set."""
-        return {name: getattr(self, name) for name in ("timeouts", "retry", "breaker", "limit", "reply")}
+        return {name: getattr(self, name) for name in self.TABLES}
 
 
 class Service(_Table, frozen=True):
@@ -107,6 +108,8 @@ class Service(_Table, frozen=True):
         operations: what is special about single operations, by name.
         only_listed_operations: refuse every operation that is not in `operations`.
         policy: of the service, with the defaults in it.
+        operation_policies: of its operations, by name, with the service's in them.
+        tables: its policy as it is written in its own table, without the defaults.
     """
 
     name: str
@@ -119,6 +122,7 @@ class Service(_Table, frozen=True):
     operations: dict[str, Operation] = {}
     only_listed_operations: bool = False
     operation_policies: dict[str, Policy] = {}
+    tables: dict[str, dict[str, Any]] = {}
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -159,6 +163,7 @@ def build_service(
     return msgspec.structs.replace(
         service,
         policy=merge(defaults, own),
+        tables=own,
         operation_policies={
             operation: merge(defaults, own, special.tables()) for operation, special in service.operations.items()
         },

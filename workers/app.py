@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
@@ -13,19 +12,17 @@ from celery.signals import setup_logging, worker_init
 from gateway.broker import make_app
 from gateway.catalogue import Catalogue, CatalogueError
 from gateway.routing import FRONT_QUEUE, queue_of
-from gateway.service import Service
 from gateway.settings import Settings, SettingsError
+from gateway.visibility import visibility_timeout_s
 from workers.executor import Executor
 from workers.pool import AsyncioPool
 from workers.task import CallTask
+from workers.unparker import unparker_step
 
 __all__ = ["app", "create_app"]
 
 #: Calls in flight in one worker process. They wait on the network, so one process holds many.
 CONCURRENCY = 300
-
-#: Seconds that an outcome may take to be stored, while the result store is away, before its call is given to another.
-STORING_S = 300.0
 
 #: The only pool that performs calls.
 POOL = "workers.pool:AsyncioPool"
@@ -65,26 +62,29 @@ def create_app(settings: Settings) -> Celery:
     if not settings.broker_is_amqp:
         app.conf.broker_transport_options = {
             **app.conf.broker_transport_options,
-            "visibility_timeout": _visibility_timeout_s(services.values()),
+            "visibility_timeout": visibility_timeout_s(services.values()),
         }
-    app.register_task(CallTask(lambda: _executor(settings)))
+    policies = {name: service.policy for name, service in services.items()}
+    app.steps["worker"].add(unparker_step(settings.result_url, policies))
+    app.register_task(CallTask(lambda: _executor(settings, app)))
     return app
 
 
-def _visibility_timeout_s(services: Iterable[Service]) -> float:
-    """When Redis gives a call that no worker has acknowledged to another: longer than any call can take."""
-    policies = (policy for service in services for policy in (service.policy, *service.operation_policies.values()))
-    return max((policy.timeouts.total for policy in policies), default=0.0) + STORING_S
-
-
-def _executor(settings: Settings) -> Executor:
+def _executor(settings: Settings, app: Celery) -> Executor:
     assert settings.config is not None  # noqa: S101 - create_app has refused it
     return Executor(
         Catalogue.load(settings.config, os.environ),
         os.environ,
         result_url=settings.result_url,
+        result_prefix=_result_prefix(app),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
+
+
+def _result_prefix(app: Celery) -> str:
+    backend: Any = app.backend
+    prefix = backend.task_keyprefix
+    return prefix.decode() if isinstance(prefix, bytes) else str(prefix)
 
 
 def _app_of_environment() -> Celery:
@@ -101,7 +101,7 @@ def _app_of_environment() -> Celery:
             if settings.broker_url.startswith(("redis://", "rediss://")):
                 # Of workers alone: Flower's page of the broker knows kombu's own transports.
                 app.conf.broker_transport = "workers.broker.redis:Transport"
-            _executor(settings).check()
+            _executor(settings, app).check()
         except ValueError as error:  # of the catalogue, a secret, an interceptor or a descriptor
             raise SystemExit(f"gateway: {error}") from None
 

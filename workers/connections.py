@@ -1,10 +1,10 @@
 """The transports of all services, made on the loop that uses them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gateway.call import Protocol
+from gateway.call import GrpcCall, Protocol
 from gateway.catalogue import Catalogue
 from gateway.service import Service
 from workers.transports.base import Transport
@@ -31,6 +31,13 @@ class Connections:
     def to(self, service: Service, protocol: Protocol) -> Transport:
         """The transport for a call."""
         return self._open[service.name, protocol]
+
+    async def method_says(self, service: Service, call: GrpcCall, headers: Mapping[str, str]) -> bool | None:
+        """What a gRPC method's description says about repeating it; None: nothing, or it cannot be asked now."""
+        from workers.transports.rpc import GrpcTransport
+
+        transport = self.to(service, "grpc")
+        return await transport.idempotent(call, headers) if isinstance(transport, GrpcTransport) else None
 
     async def close(self) -> None:
         """Close all of them."""

@@ -1,7 +1,9 @@
 """One call as it is executed: what the layers see, and the type of a layer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Protocol
 
 from gateway.call import Call
@@ -12,16 +14,92 @@ from gateway.policy import Policy
 from gateway.service import Service
 from workers.attempt import Answer, Wire
 from workers.deadline import Deadline
+from workers.outcomes import Dropped
+from workers.resilience.breaker import Permit
+from workers.verdict import Elsewhere, Go, Verdict
 
-__all__ = ["Execution", "Layer", "Proceed", "Result"]
+__all__ = ["NO_PROBE", "Execution", "Fleet", "Hold", "Layer", "Proceed", "Progress", "Result"]
+
+
+#: Of an attempt that decides nothing about a breaker.
+NO_PROBE = Permit(probe=False)
+
+
+class Fleet(Protocol):
+    """What the layers ask, and tell, about all attempts of all workers."""
+
+    async def ask(self, execution: "Execution") -> Verdict:
+        """May the call's next attempt be sent? Takes the call's lease with the first question. Never raises."""
+        ...
+
+    def began(self, execution: "Execution") -> None:
+        """The current attempt is sent; `ended` follows."""
+        ...
+
+    def ended(self, execution: "Execution", result: "Answer | Failure | None", elapsed_s: float) -> None:
+        """The current attempt is over; None: it was cancelled."""
+        ...
+
+    async def freed(self, service: str, timeout_s: float) -> None:
+        """Wait until an attempt of this worker at a service is over, or for `timeout_s`."""
+        ...
+
+    def hedge_after_s(self, execution: "Execution") -> float | None:
+        """Seconds after which a second attempt may start beside the first; None: never."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The call has to wait for longer than a worker waits.
+
+    Attributes:
+        why: for operators.
+        due_s: seconds until it may go on; None: a gate decides.
+        otherwise: what the call ends with if it cannot be parked.
+    """
+
+    why: str
+    due_s: float | None
+    otherwise: Failure
+
 
 #: What comes back through the layers.
-Result = Answer | Failure
+Result = Answer | Failure | Hold | Dropped | Elsewhere
 
 
 @dataclass(slots=True, kw_only=True)
+class Progress:
+    """What all attempts of a call share, also those of earlier workers.
+
+    Attributes:
+        attempts: how many were started.
+        free: how many of them do not count.
+        maybe_sent: the service may have acted on one that is over.
+        spent_s: seconds in workers before this one.
+        token: of the call's lease; 0 before there is one.
+        parks: how often the call was parked.
+        paid: the number of the attempt that the retry budget paid for.
+        last: how the last attempt failed, if this worker made it.
+        total: the timer that bounds all attempts; it is set anew when `spent_s` becomes known.
+        on_wire: the attempts that run now, and the last one that ended.
+    """
+
+    attempts: int = 0
+    free: int = 0
+    maybe_sent: bool = False
+    spent_s: float = 0.0
+    token: int = 0
+    parks: int = 0
+    paid: int = 0
+    last: Failure | None = None
+    total: "asyncio.Timeout | None" = None
+    on_wire: "list[Execution]" = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Execution:
-    """A call in execution.
+    """A call in execution, and its current attempt. A hedge runs on a `branch` of it.
 
     Attributes:
         call_id: the Celery task's id.
@@ -31,10 +109,19 @@ class Execution:
         correlation_id: as sent, or made here.
         request_id: of the first attempt.
         started: monotonic seconds when the worker took the call.
-        attempts: how many requests were started so far.
+        accepted_at: the same as Unix seconds of the fleet's clock.
+        fleet: what is shared with all other calls.
+        idempotent: asks whether the call may be repeated; it may have to look the method up.
+        progress: what all its attempts share.
+        number: of the current attempt, 0 before the first.
         wire: the marks of the current attempt.
+        settled: the current attempt came to its own end, and none runs.
         result: what the transport said of the current attempt, before the owner's interceptors saw it.
         budget_s: seconds that the current attempt may take.
+        cut_by_deadline: the current attempt has less time than its own timeout, since the deadline is near.
+        hedge: the current attempt runs beside another.
+        permit: the breaker's, of the current attempt.
+        in_flight: attempts of the fleet at the service when the current one was let through; 0 if nobody knows.
     """
 
     call_id: str
@@ -45,13 +132,46 @@ class Execution:
     correlation_id: str
     request_id: str
     started: float
-    attempts: int = 0
+    accepted_at: float
+    fleet: Fleet
+    idempotent: Callable[[], Awaitable[bool]]
+    progress: Progress = field(default_factory=Progress)
+    number: int = 0
     wire: Wire = field(default_factory=Wire)
     budget_s: float = 0.0
-    result: Result | None = None
+    result: Answer | Failure | None = None
+    cut_by_deadline: bool = False
+    hedge: bool = False
+    settled: bool = False
+    permit: Permit = NO_PROBE
+    in_flight: int = 0
+
+    def branch(self) -> "Execution":
+        """The same call, for an attempt beside this one."""
+        return replace(self, wire=Wire(), result=None, settled=False, hedge=True, permit=NO_PROBE, number=0)
+
+    def adopt(self, winner: "Execution") -> None:
+        """Go on with the attempt of a branch as its own."""
+        self.number, self.wire, self.result, self.settled = winner.number, winner.wire, winner.result, winner.settled
+        self.budget_s, self.cut_by_deadline = winner.budget_s, winner.cut_by_deadline
+
+    def begin_attempt(self, go: Go) -> None:
+        """A new attempt starts."""
+        self.number, self.permit, self.in_flight = go.number, go.permit, go.in_flight
+        self.wire, self.result, self.settled = Wire(), None, False
+        self.progress.attempts = max(self.progress.attempts, go.number)
+        self.progress.on_wire.append(self)
+
+    def end_attempt(self, *, settled: bool) -> None:
+        """The attempt is over; not settled: it was cancelled."""
+        self.settled = settled
+        if self in self.progress.on_wire:
+            self.progress.on_wire.remove(self)
+        if self.attempt_delivery is Delivery.MAYBE_SENT:
+            self.progress.maybe_sent = True
 
     @property
-    def delivery(self) -> Delivery:
+    def attempt_delivery(self) -> Delivery:
         """Whether the service may have acted on the current attempt, as far as is known now."""
         if isinstance(self.result, Failure):
             return self.result.delivery
@@ -60,14 +180,46 @@ class Execution:
         return Delivery.NOT_SENT if self.wire.sent is None else Delivery.MAYBE_SENT
 
     @property
+    def delivery(self) -> Delivery:
+        """Whether the service may have acted on the call, as far as is known now."""
+        return self.overall(self.attempt_delivery)
+
+    def overall(self, last: Delivery) -> Delivery:
+        """Whether the service may have acted on the call, when its last attempt ended so.
+
+        What was not sent at last may have been sent before.
+        """
+        if last is not Delivery.NOT_SENT:
+            return last
+        sent = self.progress.maybe_sent or any(
+            other.attempt_delivery is not Delivery.NOT_SENT for other in self.progress.on_wire
+        )
+        return Delivery.MAYBE_SENT if sent else Delivery.NOT_SENT
+
+    @property
     def call(self) -> Call:
         """What is asked."""
         return self.envelope.call
 
     @property
+    def left_s(self) -> float:
+        """Seconds until the call's deadline; negative once it has passed."""
+        return self.deadline.left(monotonic())
+
+    @property
+    def counted(self) -> int:
+        """The attempts that count against `retry.attempts`."""
+        return self.progress.attempts - self.progress.free
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds in workers, this one included."""
+        return self.progress.spent_s + monotonic() - self.started
+
+    @property
     def attempt_request_id(self) -> str:
         """The id of the current attempt's request: one for each."""
-        return self.request_id if self.attempts <= 1 else f"{self.request_id}-{self.attempts}"
+        return self.request_id if self.number <= 1 else f"{self.request_id}-{self.number}"
 
 
 Proceed = Callable[[Execution], Awaitable[Result]]

@@ -1,40 +1,56 @@
-"""A call's way through the worker, on one screen: decode → catalogue → admission → layers → transport → outcome."""
+"""A call's way through the worker, on one screen: decode → catalogue → layers → transport → outcome."""
 
 import asyncio
 import logging
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
-from uuid import uuid4
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+from uuid import UUID, uuid5
 
-from gateway.call import protocol_of
+from gateway.call import GrpcCall, protocol_of
 from gateway.catalogue import Catalogue
+from gateway.clock import FleetClock
 from gateway.codec import decode
-from gateway.errors import CallCancelledError, Delivery, ServiceError
+from gateway.errors import Delivery, ServiceError
 from gateway.outcome import Failure
-from gateway.reply import Reply, Timing
+from gateway.redis_client import open_async
+from gateway.reply import Reply
 from gateway.routing import correlation_id_of
 from gateway.trace import trace_headers
-from workers.admission import Admission
 from workers.attempt import Answer, Attempt
 from workers.auth import make_scheme
+from workers.conclusion import cancellation, conclude, error_of, log_end, make_reply
 from workers.connections import Connections
 from workers.deadline import Deadline
-from workers.execution import Execution, Result
+from workers.execution import Execution, Hold, Result
+from workers.fleet.fleet import SharedFleet
+from workers.fleet.parking import ParkingError, ParkingLot
 from workers.interceptor import Interception
+from workers.outcomes import Dropped, Parked
 from workers.resilience import timeouts
+from workers.resilience.admit import admit, deadline
 from workers.resilience.compose import compose
+from workers.resilience.hedge import hedge
+from workers.resilience.idempotency import asks_method, is_idempotent
+from workers.resilience.repeat import repeat
+from workers.verdict import Elsewhere
 
 __all__ = ["LAYERS", "Executor"]
 
 _log = logging.getLogger("gateway.calls")
 
-Outcome = TypeVar("Outcome", Reply, ServiceError)
-
 _CANCELLED_KEPT = 1000
 
+#: Seconds for a question about a call that is not the call.
+_ASKING_S = 2.0
+#: How often a call that runs elsewhere is looked after.
+_ELSEWHERE_S = 1.0
+#: Of the ids that a message lacks.
+_MADE = UUID("6f0f4a3e-5d5c-4c8a-9a43-2f6c1d1b7e55")
+
 #: The order in which a call is bounded, outermost first. Whatever refuses, repeats or limits a call stands here.
-LAYERS = (timeouts.deadline, timeouts.total, timeouts.attempt)
+LAYERS = (deadline, timeouts.total, repeat, hedge, admit, timeouts.attempt)
 
 
 class Executor:
@@ -44,15 +60,25 @@ class Executor:
         catalogue: the services, with every variable resolved.
         environ: where the secrets are.
         result_url: the Redis that holds results and state.
+        result_prefix: of the keys of results there.
         worker: this worker's name.
 
     Raises:
         SecretError, InterceptorError: what the catalogue names cannot be had.
     """
 
-    def __init__(self, catalogue: Catalogue, environ: Mapping[str, str], *, result_url: str, worker: str) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        environ: Mapping[str, str],
+        *,
+        result_url: str,
+        result_prefix: str,
+        worker: str,
+    ) -> None:
         self._catalogue = catalogue
         self._result_url = result_url
+        self._result_prefix = result_prefix
         self._worker = worker
         self._schemes = {
             name: make_scheme(service.auth, environ)
@@ -63,7 +89,10 @@ class Executor:
             name: Interception(name, service.interceptors) for name, service in catalogue.services.items()
         }
         self._run = compose(LAYERS, self._exchange)
-        self._admission: Admission | None = None
+        self._clock = FleetClock()
+        self._client: Any = None
+        self._fleet: SharedFleet | None = None
+        self._parking: ParkingLot | None = None
         self._connections: Connections | None = None
         self._cancelled: dict[str, ServiceError] = {}
 
@@ -79,72 +108,164 @@ class Executor:
 
     async def start(self) -> None:
         """Get ready, on the loop that will execute the calls."""
-        self._admission = Admission(self._result_url, self._worker)
+        self._client = open_async(self._result_url)
+        await _tell_time(self._client, self._clock)
+        self._fleet = SharedFleet(
+            self._client,
+            self._catalogue.services,
+            worker=self._worker,
+            results=self._result_prefix,
+            clock=self._clock,
+        )
+        self._parking = ParkingLot(self._client)
         self._connections = Connections(self._catalogue)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Tell the fleet what is left to tell, and close all connections."""
         if self._connections is not None:
             await self._connections.close()
-        if self._admission is not None:
-            await self._admission.close()
+        if self._parking is not None:
+            await self._parking.close()
+        if self._fleet is not None:
+            await self._fleet.close()
+        if self._client is not None:
+            await self._client.aclose()
 
     async def perform(
-        self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]
-    ) -> Reply | ServiceError:
+        self,
+        call_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        headers: Mapping[str, Any],
+        message: Callable[[], bytes],
+    ) -> Reply | ServiceError | Parked | Dropped:
         """Execute one message. Raises nothing but `asyncio.CancelledError`: an error is returned."""
         try:
-            execution = self._accept(call_id, args, kwargs)
+            execution = self._accept(call_id, args, kwargs, headers)
         except ServiceError as refused:
             known = {"call_id": call_id, "correlation_id": correlation_id_of(kwargs)}
-            return _log_end(type(refused)(refused.message, {**refused.fields, **known}))
+            return log_end(type(refused)(refused.message, {**refused.fields, **known}))
+        outcome: Reply | Failure | Parked | Dropped | None = None
         try:
-            result = await self._admit_and_run(execution)
+            outcome = await self._outcome(execution, message)
         except asyncio.CancelledError:
             # Fetched by `cancelled` at once, but for a hard time limit.
             while len(self._cancelled) >= _CANCELLED_KEPT:
                 del self._cancelled[next(iter(self._cancelled))]
-            self._cancelled[call_id] = self._error(execution, _cancelled(execution.delivery))
+            self._cancelled[call_id] = error_of(execution, cancellation(execution.delivery))
             raise
-        if isinstance(result, Failure):
-            return _log_end(self._error(execution, result))
-        return _log_end(_reply(execution, result))
+        finally:
+            self._let_go(execution, outcome)
+        return log_end(error_of(execution, outcome) if isinstance(outcome, Failure) else outcome)
 
     def cancelled(self, call_id: str) -> ServiceError:
         """What a call ended with whose `perform` was cancelled, or never begun."""
         known = self._cancelled.pop(call_id, None)
         if known is None:
-            known = _cancelled(Delivery.NOT_SENT).to_error(call_id=call_id)
-        return _log_end(known)
+            known = cancellation(Delivery.NOT_SENT).to_error(call_id=call_id)
+        return log_end(known)
 
-    async def _admit_and_run(self, execution: Execution) -> Result:
-        assert self._admission is not None  # noqa: S101 - started before the first call
-        left = execution.deadline.left(time.monotonic())
-        if not await self._admission.begin(execution.call_id, time.time() + left):
-            return _cancelled(Delivery.NOT_SENT)
-        return await self._run(execution)
+    async def _outcome(self, execution: Execution, message: Callable[[], bytes]) -> Reply | Failure | Parked | Dropped:
+        result: Result | Parked = await self._run_here(execution)
+        if isinstance(result, Hold):
+            result = await self._park(execution, result, message)
+        if isinstance(result, Answer):
+            return make_reply(execution, result)
+        if isinstance(result, Failure):
+            return await conclude(execution, result)
+        assert isinstance(result, Parked | Dropped)  # noqa: S101 - nothing else is left
+        return result
 
-    def _accept(self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Execution:
+    async def _run_here(self, execution: Execution) -> Answer | Failure | Hold | Dropped:
+        """Run the call through the layers; while another task has it, wait for what becomes of it there."""
+        while True:
+            result = await self._run(execution)
+            if not isinstance(result, Elsewhere):
+                return result
+            if execution.left_s <= 0:
+                return Dropped("it runs elsewhere, and its deadline has passed")
+            await asyncio.sleep(min(result.for_s, _ELSEWHERE_S))
+
+    async def _park(self, execution: Execution, hold: Hold, message: Callable[[], bytes]) -> Failure | Parked | Dropped:
+        assert self._parking is not None  # noqa: S101 - started before the first call
+        progress = execution.progress
+        now = self._clock.now()
+        until = None if hold.due_s is None else now + hold.due_s
+        try:
+            parked = await self._parking.park(
+                execution.call_id,
+                service=execution.service.name,
+                message=message(),
+                until=until,
+                deadline_at=now + execution.left_s,
+                token=progress.token,
+                attempts=progress.attempts,
+                free=progress.free,
+                maybe=execution.delivery is not Delivery.NOT_SENT,
+                spent_s=execution.spent_s,
+                paid=progress.paid,
+                why=hold.why,
+            )
+        except ParkingError as error:
+            _log.warning("call %s: %s", execution.call_id, error)
+            return hold.otherwise
+        if not parked:
+            return Dropped("another worker took it over")
+        return Parked(hold.why, until)
+
+    def _let_go(self, execution: Execution, outcome: Reply | Failure | Parked | Dropped | None) -> None:
+        assert self._fleet is not None  # noqa: S101 - started before the first call
+        if isinstance(outcome, Parked | Dropped):
+            self._fleet.parked(execution)
+        else:
+            delivery = execution.delivery if outcome is None else Delivery.ANSWERED
+            if isinstance(outcome, Failure):
+                delivery = outcome.delivery
+            self._fleet.over(execution, acted=delivery is not Delivery.NOT_SENT)
+
+    def _accept(
+        self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]
+    ) -> Execution:
+        assert self._fleet is not None  # noqa: S101 - started before the first call
         envelope = decode(args, kwargs)
         service = self._catalogue.service_for(envelope.call)
-        now = time.monotonic()
-        return Execution(
+        now, wall = monotonic(), self._clock.now()
+        execution = Execution(
             call_id=call_id,
             envelope=envelope,
             service=service,
             policy=service.policy_for(envelope.call),
-            deadline=Deadline.of(envelope, wall=time.time(), monotonic=now),
-            correlation_id=envelope.correlation_id or uuid4().hex,
-            request_id=envelope.request_id or uuid4().hex,
+            deadline=Deadline.of(envelope, wall=wall, monotonic=now),
+            # Made of the call's id, so that they are the same after it was parked.
+            correlation_id=envelope.correlation_id or uuid5(_MADE, f"correlation {call_id}").hex,
+            request_id=envelope.request_id or uuid5(_MADE, f"request {call_id}").hex,
             started=now,
+            accepted_at=wall,
+            fleet=self._fleet,
+            idempotent=lambda: self._is_idempotent(execution),
         )
+        parks = headers.get("gateway_parks")
+        execution.progress.parks = parks if isinstance(parks, int) else 0
+        return execution
+
+    async def _is_idempotent(self, execution: Execution) -> bool:
+        """Whether the call may be repeated. A service with reflection may have to be asked."""
+        assert self._connections is not None  # noqa: S101 - started before the first call
+        call, key = execution.call, execution.envelope.idempotency_key
+        declared = execution.service.idempotent(call)
+        method_says = None
+        if asks_method(call, key=key, declared=declared) and isinstance(call, GrpcCall):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ASKING_S):
+                    method_says = await self._connections.method_says(execution.service, call, self._headers(execution))
+        return is_idempotent(call, key=key, declared=declared, method_says=method_says)
 
     async def _exchange(self, execution: Execution) -> Result:
         """The core that all layers stand around: one attempt on the wire."""
         assert self._connections is not None  # noqa: S101 - started before the first call
         attempt = Attempt(
             call=execution.call,
-            number=execution.attempts,
+            number=execution.number,
             headers=self._headers(execution),
             timeouts=execution.policy.timeouts,
             budget_s=execution.budget_s,
@@ -176,62 +297,16 @@ class Executor:
             headers.update(scheme.headers())
         return headers
 
-    def _error(self, execution: Execution, failure: Failure) -> ServiceError:
-        return failure.to_error(
-            service=execution.service.name,
-            operation=execution.call.operation,
-            attempts=execution.attempts,
-            correlation_id=execution.correlation_id,
-            request_id=execution.attempt_request_id,
-            call_id=execution.call_id,
+
+async def _tell_time(client: Any, clock: FleetClock) -> None:
+    """Learn what time it is, before the first deadline is read. Later answers tell it along."""
+    asked_at = clock.monotonic()
+    try:
+        async with asyncio.timeout(_ASKING_S):
+            seconds, microseconds = await client.time()
+    except Exception as error:  # it goes on without, whatever it is
+        _log.warning(
+            "the fleet's Redis does not answer (%s); deadlines are read by this host's clock", type(error).__name__
         )
-
-
-def _cancelled(delivery: Delivery) -> Failure:
-    told = {
-        Delivery.NOT_SENT: "it was cancelled before it was sent",
-        Delivery.MAYBE_SENT: "it was cancelled while the service had it",
-        Delivery.ANSWERED: "it was cancelled when the service had answered",
-    }
-    return Failure(error=CallCancelledError, message=told[delivery], delivery=delivery)
-
-
-def _reply(execution: Execution, answer: Answer) -> Reply:
-    return Reply(
-        data=answer.data,
-        status=answer.status,
-        headers=answer.headers,
-        attempts=execution.attempts,
-        timing=_timing(execution),
-        correlation_id=execution.correlation_id,
-        request_id=execution.attempt_request_id,
-        service=execution.service.name,
-        operation=execution.call.operation,
-        protocol=protocol_of(execution.call),
-        call_id=execution.call_id,
-    )
-
-
-def _timing(execution: Execution) -> Timing:
-    wire = execution.wire
-    sent_at = execution.envelope.sent_at
-    return Timing(
-        queued=None if sent_at is None else max(0.0, time.time() - (time.monotonic() - execution.started) - sent_at),
-        pool_wait=_between(wire.started, wire.pool_acquired),
-        connect=_between(wire.connect_started, wire.connected),
-        first_byte=_between(wire.sent, wire.first_byte),
-        total=time.monotonic() - execution.started,
-    )
-
-
-def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else max(0.0, end - start)
-
-
-def _log_end(outcome: Outcome) -> Outcome:
-    """One line for each call, without its payload."""
-    if isinstance(outcome, Reply):
-        _log.info("reply %s call_id=%s request_id=%s", outcome.summary(), outcome.call_id, outcome.request_id)
     else:
-        _log.info("error %r call_id=%s request_id=%s", outcome, outcome.call_id, outcome.request_id)
-    return outcome
+        clock.observe(seconds + microseconds / 1e6, asked_at, clock.monotonic())

@@ -83,7 +83,14 @@ async def _call(path: str, function: Callable[..., Any], arguments: Sequence[Any
     except ServiceError as error:
         # Its own word for what happened, such as CallRejectedError.
         extra = {name: error.fields[name] for name in type(error).FIELDS if name not in ServiceError.FIELDS}
-        return Failure(error=type(error), message=error.message, delivery=delivery, details=error.details, extra=extra)
+        return Failure(
+            error=type(error),
+            message=error.message,
+            delivery=delivery,
+            details=error.details,
+            extra=extra,
+            repeatable=False,
+        )
     except Exception as error:  # somebody else's code: any error of it must end this call only
         # Its text may hold something of the payload: it stays in this worker's log, at DEBUG.
         _log.debug("the interceptor %s raised", path, exc_info=True)
@@ -91,7 +98,8 @@ async def _call(path: str, function: Callable[..., Any], arguments: Sequence[Any
 
 
 def _fault(path: str, what: str, delivery: Delivery) -> Failure:
-    return Failure(error=GatewayFaultError, message=f"the interceptor {path} {what}", delivery=delivery)
+    message = f"the interceptor {path} {what}"
+    return Failure(error=GatewayFaultError, message=message, delivery=delivery, repeatable=False)
 
 
 def _load(service: str, path: str) -> Callable[..., Any]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from gateway.errors import ServiceError
 from gateway.reply import Reply
+from workers.outcomes import Dropped, Parked
+from workers.parked_message import ParkedMessage
 
 __all__ = ["Job", "Stage"]
 
@@ -20,7 +22,7 @@ class Stage(Enum):
     WAITING = "waiting"
     RUNNING = "running"
     SETTLED = "settled"
-    """The outcome is known and on its way into the result backend."""
+    """The outcome is known and on its way into the result backend, or to the broker if there is nothing to store."""
     OVER = "over"
 
 
@@ -34,11 +36,12 @@ class Job:
         on_accepted, on_done, on_lost, on_timeout: the request's callbacks; they run on the hub's thread only.
         soft_limit_s, hard_limit_s: Celery's time limits.
         silenced: it was cancelled, timed out or given up: its end has been announced, no callback may follow.
+        source: the kombu message it came with; None if Celery did not say.
         revoked: nobody wants the running call any more; it is cancelled, and its outcome says so.
         begun: its coroutine made its first step.
         started: `time.monotonic()` of its start.
         runtime_s: how long the call itself took.
-        outcome: what the tracer is to store; None for an ordinary task.
+        outcome: what the tracer is to store, or why there is nothing to store; None for an ordinary task.
         traced: the tracer's `(failed, value, runtime)`; None if the tracer itself broke, then `broken` says why.
     """
 
@@ -59,11 +62,14 @@ class Job:
     soft_limit_passed: bool = False
     started: float = 0.0
     runtime_s: float | None = None
-    outcome: Reply | ServiceError | Exception | None = None
+    outcome: Reply | ServiceError | Exception | Parked | Dropped | None = None
     traced: tuple[int, Any, float | None] | None = None
     broken: BaseException | None = None
     coroutine: asyncio.Task[None] | None = None
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    source: Any = None
+    #: Has one entry once it is settled who ends the job: see `silence` and `message`.
+    _end: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -85,6 +91,8 @@ class Job:
             on_terminate=on_terminate,
             soft_limit_s=options.get("soft_timeout"),
             hard_limit_s=options.get("timeout"),
+            # Celery shows a pool the request only as the owner of its callbacks.
+            source=getattr(getattr(options.get("accept_callback"), "__self__", None), "message", None),
         )
 
     @property
@@ -98,6 +106,35 @@ class Job:
         """The call's args and kwargs; `CallRequest` decoded them."""
         args, kwargs, _ = self.args[3]
         return args, kwargs
+
+    def message(self) -> bytes:
+        """The message that the job came with, packed to be parked; the executor calls it right before it does that.
+
+        From here on nothing cancels or silences the job: parking takes a bounded time, and its outcome follows.
+
+        Raises:
+            asyncio.CancelledError: the job's end is announced already; it must not be parked.
+            ValueError: the message cannot be packed.
+        """
+        packed = ParkedMessage.of(self.source).pack()
+        if self._end.setdefault("by", "parking") != "parking":
+            raise asyncio.CancelledError
+        return packed
+
+    @property
+    def parking(self) -> bool:
+        """Whether the executor is parking it, or has."""
+        return self._end.get("by") == "parking"
+
+    def silence(self) -> bool:
+        """Let no callback follow any more; False if it is too late for that, since the job is being parked.
+
+        Who comes first, this on the hub's thread or `message` on the loop's, is decided in one atomic step.
+        """
+        if self._end.setdefault("by", "silence") != "silence":
+            return False
+        self.silenced = True
+        return True
 
     def forget_what_follows(self) -> None:
         """Its callbacks and the next step of its chain are enqueued: the tracer must not do that again."""

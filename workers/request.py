@@ -94,10 +94,11 @@ class CallRequest(Request):
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Cancel it because its message will be delivered again: at a cold stop or a lost connection.
 
-        A call that has its outcome goes on: it is stored and acknowledged, since running it again cannot be better. No
-        RETRY is stored, which nobody could tell from a call that still runs.
+        A call that has its outcome goes on: it is stored and acknowledged, since running it again cannot be better.
+        So does one that is being parked, whose message would otherwise be there twice. No RETRY is stored, which nobody
+        could tell from a call that still runs.
         """
         job = self._job()
-        if job is not None and job.stage is Stage.SETTLED:
+        if job is not None and (job.stage is Stage.SETTLED or job.parking):
             return
         super().cancel(pool, signal, emit_retry=False)

@@ -13,6 +13,7 @@ from celery import Task
 from gateway.errors import GatewayFaultError, ServiceError
 from gateway.reply import Reply
 from workers.outcome_store import OutcomeStore, settled_now
+from workers.outcomes import Dropped, Parked
 
 __all__ = ["CallTask", "Performer"]
 
@@ -25,8 +26,13 @@ class Performer(Protocol):
         ...
 
     async def perform(
-        self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]
-    ) -> Reply | ServiceError:
+        self,
+        call_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        headers: Mapping[str, Any],
+        message: Callable[[], bytes],
+    ) -> Reply | ServiceError | Parked | Dropped:
         """Perform one call.
 
         Args:
@@ -34,6 +40,11 @@ class Performer(Protocol):
             args: results of earlier tasks of a chain.
             kwargs: the call.
             headers: the message's headers with what Celery added (`delivery_info`, `properties`, …).
+            message: gives the message, packed to be parked. Call it right before that: from then on the call is not
+                cancelled any more, and is expected to end within seconds.
+
+        Returns:
+            The outcome, which is stored. For `Parked` and `Dropped` nothing is, and the message is acknowledged.
 
         Raises:
             asyncio.CancelledError: it was cancelled; nothing else is raised.
@@ -105,8 +116,9 @@ class CallTask(Task[Any, Any]):
             raise GatewayFaultError(
                 "gateway.call runs in workers.pool:AsyncioPool; start `gateway worker`, or set worker_pool"
             )
-        outcome = told.outcome
+        outcome: Any = told.outcome
         if isinstance(outcome, Exception):
             # Celery clears every frame of the traceback it gets. Those of the coroutine are not its own.
             raise outcome.with_traceback(None) from None
-        return outcome.to_wire()
+        wire: dict[str, Any] = outcome.to_wire()
+        return wire

@@ -7,10 +7,12 @@ import click
 __all__ = ["main"]
 
 _COMMANDS = {
+    "breakers": "gateway.cli.breakers:breakers",
     "call": "gateway.cli.call:call",
     "demo": "gateway.cli.demo:demo",
     "dev": "gateway.cli.dev:dev",
     "doctor": "gateway.cli.doctor:doctor",
+    "explain": "gateway.cli.explain:explain",
     "schema": "gateway.cli.schema:schema",
     "services": "gateway.cli.services:services",
     "worker": "gateway.cli.worker:worker",

@@ -14,11 +14,16 @@ from rich.table import Table
 
 from gateway.broker import BROKER_ERRORS
 from gateway.catalogue import Catalogue, CatalogueError
+from gateway.collisions import collisions
+from gateway.fleet import Fleet
 from gateway.redis_client import ERRORS, open_sync
 from gateway.service import Service
 from gateway.settings import Settings, SettingsError
 
-__all__ = ["doctor", "sent_unencrypted"]
+__all__ = ["colliding", "doctor", "sent_unencrypted", "skewed"]
+
+#: A clock that is further from the fleet's is worth a word.
+_SKEW_S = 1.0
 
 
 class _Finding(NamedTuple):
@@ -77,6 +82,25 @@ def _catalogue(settings: Settings) -> Iterator[_Finding]:
             yield _Finding("error", f"services.{name}.auth", f"{place} cannot be read; correct the path or its rights")
         for key, cure in sent_unencrypted(service):
             yield _Finding("warning", "catalogue", f"services.{name}.{key} sends its secret unencrypted; {cure}")
+        for key, said in colliding(service):
+            yield _Finding("warning", key, said)
+
+
+def colliding(service: Service) -> Iterator[tuple[str, str]]:
+    """Key and line of each collision in a service's policy and in those of its operations, each named once.
+
+    What depends on a call's deadline is left out: producers choose it. `gateway explain` has it.
+    """
+    key = f"services.{service.name}"
+    known = set(collisions(service.policy, deadline_s=None))
+    yield from ((key, said) for said in collisions(service.policy, deadline_s=None))
+    for operation, policy in service.operation_policies.items():
+        special = service.operations[operation]
+        # A hedge that comes from the service is meant for other operations.
+        idempotent = special.idempotent if special.hedge else None
+        for said in collisions(policy, deadline_s=None, idempotent=idempotent):
+            if said not in known:
+                yield f'{key}.operations."{operation}"', said
 
 
 def sent_unencrypted(service: Service) -> Iterator[tuple[str, str]]:
@@ -132,10 +156,22 @@ def _broker(settings: Settings) -> Iterator[_Finding]:
         yield _Finding("error", "broker", f"does not answer ({error}); start it, or correct GATEWAY_BROKER_URL")
 
 
+def skewed(ahead_s: float) -> str:
+    """What to say of a fleet's clock that is so many seconds ahead of this host's; nothing if it is near enough."""
+    if abs(ahead_s) <= _SKEW_S:
+        return ""
+    side = "behind" if ahead_s > 0 else "ahead of"
+    return (
+        f"this host's clock is {abs(ahead_s):.1f} s {side} the result store's, by which deadlines go; log lines and"
+        " messages of producers without this package go by the host's: set both by NTP"
+    )
+
+
 def _result_store(settings: Settings) -> Iterator[_Finding]:
     try:
         with open_sync(settings.result_url) as client:
             memory: Any = client.info("memory")
+            skew = skewed(Fleet(client).clock_skew_s())
     except ERRORS as error:
         yield _Finding("error", "result store", f"does not answer ({error}); start it, or correct GATEWAY_RESULT_URL")
         return
@@ -148,3 +184,5 @@ def _result_store(settings: Settings) -> Iterator[_Finding]:
         )
     else:
         yield _Finding("ok", "result store", "answers, and evicts nothing")
+    if skew:
+        yield _Finding("warning", "clock", skew)

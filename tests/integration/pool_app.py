@@ -1,13 +1,15 @@
 """A little Celery app on our pool, with an executor that does what a call's `do` tells it.
 
-It reads `POOL_BROKER`, `POOL_RESULT`, `POOL_JOURNAL` (a file that takes one line for each event of a call) and
-`POOL_CONF` (more Celery settings, as JSON) from the environment.
+It reads `POOL_BROKER`, `POOL_RESULT`, `POOL_JOURNAL` (a file that takes one line for each event of a call),
+`POOL_CONF` (more Celery settings, as JSON), `POOL_FLEET` (where calls are parked) and `POOL_UNPARKS` (policy tables by
+service, as JSON: it brings parked calls of these back) from the environment.
 """
 
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,14 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from gateway.errors import CallCancelledError, Delivery, ServiceError, ServiceUnavailableError
+from gateway.policy import merge
+from gateway.records import key_of
+from gateway.redis_client import open_async
 from gateway.reply import Reply, Timing
+from workers.fleet.parking import ParkingError, ParkingLot
+from workers.outcomes import Dropped, Parked
 from workers.task import CallTask
+from workers.unparker import unparker_step
 
 __all__ = ["app", "make"]
 
@@ -39,8 +47,12 @@ CONF: dict[str, Any] = {
 }
 
 
+#: Where calls are parked: with the results, unless told otherwise.
+FLEET = os.environ.get("POOL_FLEET") or os.environ.get("POOL_RESULT", "redis://localhost")
+
+
 class ToldExecutor:
-    """Sleeps, fails, raises, or swallows its cancellation."""
+    """Sleeps, fails, raises, swallows its cancellation, or parks the call."""
 
     def __init__(self) -> None:
         self._journal = Path(os.environ.get("POOL_JOURNAL", os.devnull))
@@ -48,6 +60,8 @@ class ToldExecutor:
     async def start(self) -> None:
         if os.environ.get("POOL_REFUSE"):
             raise ValueError(os.environ["POOL_REFUSE"])
+        self._redis = open_async(FLEET)
+        self._lot = ParkingLot(FLEET)
 
     def cancelled(self, call_id: str) -> ServiceError:
         self._write("asked", call_id)
@@ -56,12 +70,27 @@ class ToldExecutor:
         )
 
     async def close(self) -> None:
+        await self._lot.close()
+        await self._redis.aclose()
         self._write("closed", "-")
 
     async def perform(
-        self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]
-    ) -> Reply | ServiceError:
+        self,
+        call_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        headers: Mapping[str, Any],
+        message: Callable[[], bytes],
+    ) -> Reply | ServiceError | Parked | Dropped:
         do = kwargs.get("do", {})
+        parks = headers.get("gateway_parks", 0)
+        if do.get("drop"):
+            self._write("dropped", call_id)
+            return Dropped("a duplicate")
+        if parks < do.get("park", 0):
+            return await self._park(call_id, do, message)
+        if parks:
+            self._write(f"came-back-{parks}", call_id)
         self._write("started", call_id)
         try:
             await asyncio.sleep(do.get("sleep_s", 0))
@@ -98,6 +127,35 @@ class ToldExecutor:
             call_id=call_id,
         )
 
+    async def _park(
+        self, call_id: str, do: Mapping[str, Any], message: Callable[[], bytes]
+    ) -> ServiceError | Parked | Dropped:
+        token: Any = await self._redis.hincrby(key_of(call_id), "lease", 1)
+        until = None if "for_s" not in do else time.time() + do["for_s"]
+        packed = message()
+        self._write("parking", call_id)
+        await asyncio.sleep(do.get("park_s", 0))
+        try:
+            parked = await self._lot.park(
+                call_id,
+                service="user-service",
+                message=packed,
+                until=until,
+                deadline_at=time.time() + do.get("deadline_s", 60),
+                token=token,
+                attempts=0,
+                free=0,
+                maybe=bool(do.get("maybe")),
+                spent_s=0.1,
+                paid=0,
+                why="the breaker is open",
+            )
+        except ParkingError as error:
+            self._write("not-parked", call_id)
+            return ServiceUnavailableError(str(error), delivery=Delivery.NOT_SENT, call_id=call_id)
+        self._write("parked", call_id)
+        return Parked("the breaker is open", until) if parked else Dropped("it belongs to another worker")
+
     def _write(self, event: str, call_id: str) -> None:
         with self._journal.open("a") as journal:
             journal.write(f"{event} {call_id}\n")
@@ -117,6 +175,9 @@ def make(broker: str, result: str) -> Celery:
 app = make(os.environ.get("POOL_BROKER", "memory://"), os.environ.get("POOL_RESULT", "cache+memory://"))
 app.conf.update(json.loads(os.environ.get("POOL_CONF", "{}")))
 app.register_task(CallTask(ToldExecutor))
+if "POOL_UNPARKS" in os.environ:
+    policies = {name: merge(tables) for name, tables in json.loads(os.environ["POOL_UNPARKS"]).items()}
+    app.steps["worker"].add(unparker_step(FLEET, policies))
 
 
 @app.task(name="tests.total")

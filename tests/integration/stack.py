@@ -10,7 +10,12 @@ from tests.servers.worker import Worker
 
 __all__ = ["Stack"]
 
+# One attempt each, and no breaker: a test that makes the service fail must not change what the next one sees.
 _CATALOGUE = """
+[defaults]
+retry = { attempts = 1 }
+breaker = { enabled = false }
+
 [services.user-service]
 rest.url = "${USER_SERVICE_URL}"
 graphql.url = "${USER_SERVICE_GRAPHQL_URL}"

@@ -22,6 +22,7 @@ from kombu.utils.compat import detect_environment
 
 from gateway.errors import ServiceError
 from workers.job import Job, Stage
+from workers.outcomes import Dropped, Parked
 from workers.pool.bell import Bell
 from workers.pool.drain import COLD_GRACE_S, STORE_GRACE_S, Drain, worker_state
 from workers.pool.ending import announce, cancelled_unsent, expired_unsent, give_up
@@ -92,7 +93,7 @@ class AsyncioPool(BasePool):
         self._ordinary_threads = TracerThreads("gateway-task", ORDINARY_THREADS, self._bell.post)
         self._loop = CallLoop(
             task.executor_factory,
-            settle=lambda job: self._finisher.trace(job, self._finish),
+            settle=self._settled,
             drop=lambda job: self._bell.post(partial(self._jobs.leave, job)),
             expire=lambda job, soft: self._bell.post(partial(self._limit_passed, job, soft)),
             died=self._loop_died,
@@ -153,6 +154,14 @@ class AsyncioPool(BasePool):
 
     # -- ending jobs ---------------------------------------------------------------------------------------------------
 
+    def _settled(self, job: Job) -> None:
+        """On the loop's thread."""
+        if isinstance(job.outcome, Parked | Dropped):
+            # Nothing to store: no tracer, and no wait behind those whose outcomes are stored.
+            self._bell.post(partial(self._finish, job))
+        else:
+            self._finisher.trace(job, self._finish)
+
     def _finish(self, job: Job) -> None:
         try:
             if not job.silenced:
@@ -161,18 +170,18 @@ class AsyncioPool(BasePool):
             self._jobs.leave(job)
 
     def _limit_passed(self, job: Job, soft: bool) -> None:
-        if job.silenced or job.stage is not Stage.RUNNING:
+        if job.silenced or job.parking or job.stage is not Stage.RUNNING:
             return
         limit_s = (job.soft_limit_s if soft else job.hard_limit_s) or 0.0
         if not soft:
-            job.silenced = True
+            if not job.silence():
+                return
             self._cancel(job)
         job.on_timeout(soft, limit_s)
 
     def _terminate(self, lane: Lane, job: Job) -> None:
-        if job.silenced or job.stage in (Stage.SETTLED, Stage.OVER):
+        if job.silenced or job.stage in (Stage.SETTLED, Stage.OVER) or not job.silence():
             return
-        job.silenced = True
         if lane.withdraw(job):
             self._jobs.all.discard(job)
             # A request that never started announces its revocation when it is accepted.
@@ -184,7 +193,8 @@ class AsyncioPool(BasePool):
     def revoke(self, job: Job) -> None:
         """End a call that nobody wants any more; its outcome says so, and whether the service may have acted.
 
-        A call that has its outcome keeps it, and so does one that gets it in spite of its cancellation.
+        A call that has its outcome keeps it, and so does one that gets it in spite of its cancellation. One that is
+        being parked goes on to that; it ends when its message comes back.
         """
         if job.silenced or job.stage in (Stage.SETTLED, Stage.OVER):
             return
@@ -253,13 +263,15 @@ class AsyncioPool(BasePool):
         self._end()
 
     def on_terminate(self) -> None:
-        """Cold: cancel everything. Only what has its outcome already is stored and acknowledged, or given up."""
+        """Cold: cancel everything. Only what has its outcome already is stored and acknowledged, or given up.
+
+        What is being parked is parked and acknowledged: given back, its message would be there twice.
+        """
         if self._stopped or self._loop is None:
             return
         self.on_close()
         for job in tuple(self._jobs.all):
-            if job.stage is not Stage.SETTLED:
-                job.silenced = True
+            if job.stage is not Stage.SETTLED and job.silence():
                 self._cancel(job)
         self._drain.wait(COLD_GRACE_S)
         self._give_up()

@@ -1,11 +1,12 @@
 """How a job ends for Celery, when its outcome was not stored, or when it was never performed."""
 
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject, Retry
 
 from gateway.codec import decode
 from gateway.errors import (
@@ -20,15 +21,26 @@ from gateway.outcome import Failure
 from gateway.reply import Reply
 from workers.job import Job
 from workers.outcome_store import STORE_ERRORS
+from workers.outcomes import Dropped, Parked
+from workers.parked_message import MAYBE_HEADER
 
 __all__ = ["announce", "cancelled_unsent", "expired_unsent", "give_up"]
 
 logger = logging.getLogger(__name__)
 
 
+class ParkedNotice(Exception):
+    """Why a call left the worker, as the event `task-retried` and Flower show it."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def announce(job: Job) -> None:
-    """Tell Celery what the tracer made of a job."""
-    if job.traced is not None:
+    """Tell Celery what the tracer made of a job, or that the call goes on elsewhere."""
+    if isinstance(job.outcome, Parked | Dropped):
+        _announce_left(job, job.outcome)
+    elif job.traced is not None:
         job.on_done(job.traced)
     elif job.broken is not None:
         # Where the store fails, an ordinary task's message goes back to its queue (`reject_on_worker_lost`). Any other
@@ -46,6 +58,9 @@ def give_up(job: Job) -> None:
     could be executed twice. Who waits for it gets `OutcomeUnknownError`.
     """
     job.silenced = True
+    if isinstance(job.outcome, Parked | Dropped):
+        _announce_left(job, job.outcome)
+        return
     if isinstance(job.outcome, ServiceError) and job.outcome.delivery is Delivery.NOT_SENT:
         logger.warning("call %s was not sent, and goes back to its queue: no result could be stored", job.task_id)
         job.on_lost(_information(Reject("its outcome could not be stored", requeue=True)))
@@ -66,7 +81,27 @@ def expired_unsent(job: Job) -> ServiceError:
     return _unsent(job, DeadlineExceededError, "it expired before it was sent")
 
 
+def _announce_left(job: Job, outcome: Parked | Dropped) -> None:
+    if isinstance(outcome, Dropped):
+        # Celery acknowledges the message and says nothing: the call has another.
+        job.on_lost(_information(Ignore(outcome.why)))
+        return
+    why, until = f"parked: {outcome.why}", None
+    if outcome.until is not None:
+        until = datetime.fromtimestamp(outcome.until, UTC)
+        why += f", until {until:%H:%M:%S} UTC"
+    retry = Retry(why, exc=ParkedNotice(why), when=until)
+    information = _information(retry)
+    # What the event shows is the representation of `exception.exc`, and the traceback; nothing has failed.
+    information.exception, information.traceback = retry, ""
+    job.on_lost(information)
+
+
 def _unsent(job: Job, error: type[ServiceError], why: str) -> ServiceError:
+    delivery = Delivery.NOT_SENT
+    if job.request.get(MAYBE_HEADER):
+        # It was parked between two attempts.
+        why, delivery = f"{why} again", Delivery.MAYBE_SENT
     args, kwargs = job.call_arguments
     identity: dict[str, Any] = {"call_id": job.task_id}
     try:
@@ -79,7 +114,7 @@ def _unsent(job: Job, error: type[ServiceError], why: str) -> ServiceError:
             "operation": envelope.call.operation,
             "correlation_id": envelope.correlation_id,
         }
-    return Failure(error=error, message=why, delivery=Delivery.NOT_SENT).to_error(**identity)
+    return Failure(error=error, message=why, delivery=delivery).to_error(**identity)
 
 
 def _summary(outcome: object) -> str:

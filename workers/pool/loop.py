@@ -15,6 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from gateway.errors import Delivery, GatewayFaultError, ServiceError
 from gateway.reply import Reply
 from workers.job import Job, Stage
+from workers.outcomes import Dropped, Parked
 from workers.task import Performer
 
 __all__ = ["CallLoop"]
@@ -35,7 +36,7 @@ class CallLoop:
 
     Args:
         executor_factory: makes the executor, on the loop.
-        settle: called on the loop's thread with a job whose outcome is known.
+        settle: called on the loop's thread with a job whose outcome is known, which may be that it has none here.
         drop: called on the loop's thread with a job that ended without an outcome to keep.
         expire: called on the loop's thread with a job whose time limit passed; True for the soft one.
         died: called on the loop's thread when the loop ended though nobody stopped it.
@@ -161,13 +162,15 @@ class CallLoop:
                 job.timers.append(self._loop.call_later(limit_s, self._limit_passed, job, soft))
 
     def _limit_passed(self, job: Job, soft: bool) -> None:
+        if job.parking:
+            return
         self._expire(job, soft)
         if soft:
             job.soft_limit_passed = True
             self._cancel(job)
 
     def _cancel(self, job: Job) -> None:
-        if job.coroutine is not None:
+        if job.coroutine is not None and not job.parking:
             job.coroutine.cancel()
 
     async def _perform(self, job: Job) -> None:
@@ -179,7 +182,7 @@ class CallLoop:
         if not job.begun and task.cancelled():
             self._conclude(job, self._cancelled(job))
 
-    def _conclude(self, job: Job, outcome: Reply | Exception | None) -> None:
+    def _conclude(self, job: Job, outcome: Reply | Exception | Parked | Dropped | None) -> None:
         job.outcome = outcome
         job.runtime_s = monotonic() - job.started
         for timer in job.timers:
@@ -192,13 +195,13 @@ class CallLoop:
             job.stage = Stage.SETTLED
             self._settle(job)
 
-    async def _outcome(self, job: Job) -> Reply | Exception | None:
+    async def _outcome(self, job: Job) -> Reply | Exception | Parked | Dropped | None:
         """None if the job was cancelled and its message comes again."""
         assert self._executor is not None  # noqa: S101 - start() made it
         args, kwargs = job.call_arguments
         try:
             # A copy: the tracer and the request change theirs in other threads.
-            outcome: object = await self._executor.perform(job.task_id, args, kwargs, dict(job.request))
+            outcome: object = await self._executor.perform(job.task_id, args, kwargs, dict(job.request), job.message)
         except asyncio.CancelledError:
             return self._cancelled(job)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
@@ -206,7 +209,7 @@ class CallLoop:
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("call %s: a defect, %s in\n%s", job.task_id, type(error).__name__, where)
             return _fault(job, f"a defect: {type(error).__name__}")
-        if isinstance(outcome, Reply | ServiceError):
+        if isinstance(outcome, Reply | ServiceError | Parked | Dropped):
             return outcome
         return _fault(job, f"a defect: perform() returned {type(outcome).__name__}")
 

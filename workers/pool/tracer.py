@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from gateway.reply import Reply
 from workers.job import Job
 from workers.outcome_store import STORE_ERRORS, settled
+from workers.outcomes import Dropped, Parked
 
 __all__ = ["TracerThreads"]
 
@@ -95,18 +96,21 @@ class TracerThreads:
 
     def _try(self, job: Job) -> bool:
         """Run the tracer once; False if it is to be run again."""
+        outcome = job.outcome
+        if isinstance(outcome, Parked | Dropped):
+            return True
         try:
-            with settled(job.outcome) as told:
+            with settled(outcome) as told:
                 failed, value, runtime = job.target(*job.args)
         except BaseException as error:  # a task may raise SystemExit; the thread must survive it
             job.broken = error
             if told is not None and told.dispatched:
                 job.forget_what_follows()
             # Without an outcome it is an ordinary task, whose body would run again.
-            return job.outcome is None or not isinstance(error, STORE_ERRORS) or self._stopped.is_set()
+            return outcome is None or not isinstance(error, STORE_ERRORS) or self._stopped.is_set()
         self._delay_s = _FIRST_DELAY_S
-        if isinstance(job.outcome, Reply) and not failed:
-            value = job.outcome.summary()
+        if isinstance(outcome, Reply) and not failed:
+            value = outcome.summary()
         job.traced = (failed, value, runtime if job.runtime_s is None else job.runtime_s)
         return True
 

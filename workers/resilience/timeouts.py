@@ -1,40 +1,26 @@
-"""The bounds in time: the call's deadline, its total in the worker, and each attempt."""
+"""The bounds in time: of all attempts of a call together, and of each."""
 
 import asyncio
-from time import monotonic
 
-from gateway.errors import DeadlineExceededError, Delivery, GatewayFaultError, ServiceTimeoutError
+from gateway.errors import DeadlineExceededError, GatewayFaultError, ServiceTimeoutError
 from gateway.outcome import Failure
-from workers.attempt import Wire
 from workers.execution import Execution, Proceed, Result
 
-__all__ = ["attempt", "deadline", "total"]
-
-
-async def deadline(execution: Execution, proceed: Proceed) -> Result:
-    """Refuse a call whose deadline passed in the queue: nobody waits for it any more."""
-    left = execution.deadline.left(monotonic())
-    if left <= 0:
-        return Failure(
-            error=DeadlineExceededError,
-            message=f"its deadline passed {-left:.1f} s before a worker could start it; it was not sent",
-            delivery=Delivery.NOT_SENT,
-            extra={"phase": "deadline"},
-        )
-    return await proceed(execution)
+__all__ = ["attempt", "total"]
 
 
 async def total(execution: Execution, proceed: Proceed) -> Result:
-    """Bound all attempts of the call together."""
+    """Bound all attempts of the call together, those in earlier workers included; what is parked costs nothing."""
     bound = execution.policy.timeouts.total
-    left = execution.deadline.left(monotonic())
+    left = execution.left_s
     try:
-        async with asyncio.timeout(min(bound, left)) as timer:
+        async with asyncio.timeout(min(bound - execution.progress.spent_s, left)) as timer:
+            execution.progress.total = timer
             return await proceed(execution)
     except TimeoutError:
         if not timer.expired():
             raise
-    if left <= bound:
+    if execution.left_s <= 0:
         return _deadline_passed(execution)
     return _timed_out(execution, "total", bound)
 
@@ -42,11 +28,9 @@ async def total(execution: Execution, proceed: Proceed) -> Result:
 async def attempt(execution: Execution, proceed: Proceed) -> Result:
     """Bound one attempt by its own timeout, or by what the deadline leaves of it."""
     bound = execution.policy.timeouts.attempt
-    left = execution.deadline.left(monotonic())
-    execution.attempts += 1
-    execution.wire = Wire()
-    execution.result = None
+    left = execution.left_s
     execution.budget_s = max(0.0, min(bound, left))
+    execution.cut_by_deadline = left < bound
     try:
         async with asyncio.timeout(execution.budget_s) as timer:
             return await proceed(execution)
@@ -59,9 +43,12 @@ async def attempt(execution: Execution, proceed: Proceed) -> Result:
 
 
 def _timed_out(execution: Execution, phase: str, bound: float) -> Failure:
-    if execution.result is not None:
+    if execution.settled:
+        said = "the call could not be repeated with success"
+    elif execution.result is not None:
         return _interceptor_too_slow(execution)
-    said = "no answer" if execution.wire.first_byte is None else "the answer was not complete"
+    else:
+        said = "no answer" if execution.wire.first_byte is None else "the answer was not complete"
     return Failure(
         error=ServiceTimeoutError,
         message=f"{said} within {bound:g} s (timeouts.{phase})",
@@ -71,7 +58,7 @@ def _timed_out(execution: Execution, phase: str, bound: float) -> Failure:
 
 
 def _deadline_passed(execution: Execution) -> Failure:
-    if execution.result is not None:
+    if execution.result is not None and not execution.settled:
         return _interceptor_too_slow(execution)
     return Failure(
         error=DeadlineExceededError,

@@ -276,4 +276,5 @@ def _invalid(why: str, cure: str) -> Failure:
         message=f"method: {why}; {cure}",
         delivery=Delivery.NOT_SENT,
         extra={"field": "method", "cure": cure},
+        repeatable=False,
     )

@@ -100,6 +100,7 @@ def failure_of(error: Exception, wire: Wire, *, status: int | None = None) -> Fa
         delivery=delivery,
         status=status,
         extra={} if phase is None else {"phase": phase},
+        incomplete=status is not None,
     )
 
 

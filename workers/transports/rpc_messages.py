@@ -110,6 +110,7 @@ def invalid(field: str, why: str, cure: str) -> Failure:
         message=f"{field}: {why}; {cure}",
         delivery=Delivery.NOT_SENT,
         extra={"field": field, "cure": cure},
+        repeatable=False,
     )
 
 

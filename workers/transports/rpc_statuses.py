@@ -141,6 +141,7 @@ def to_failure(ended: Ended) -> Failure:
         details=None if local else {"message": error.details() or "", "details": _details(status, ended.pool)},
         retry_after_s=_retry_after_s(trailing, status),
         extra={"phase": "attempt"} if issubclass(kind, ServiceTimeoutError) else {},
+        repeatable=not _forbids_retries(trailing),
     )
 
 
@@ -219,10 +220,18 @@ def _detail(detail: AnyMessage, pool: DescriptorPool | None) -> dict[str, Any]:
     return {"@type": detail.type_url, "value": base64.b64encode(detail.value).decode("ascii")}
 
 
+def _is_milliseconds(value: str | bytes) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
+
+
+def _forbids_retries(trailing: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether the service forbids retries: by a negative or unreadable pushback (gRFC A6)."""
+    return any(name == _PUSHBACK and not _is_milliseconds(value) for name, value in trailing)
+
+
 def _retry_after_s(trailing: Iterable[tuple[str, str | bytes]], status: Status | None) -> float | None:
     for name, value in trailing:
-        # gRFC A6: milliseconds; a negative or unreadable number forbids retries, which is not ours to promise here.
-        if name == _PUSHBACK and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        if name == _PUSHBACK and _is_milliseconds(value):
             return int(value) / 1000
     for detail in status.details if status else ():
         if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):

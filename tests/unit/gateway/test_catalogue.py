@@ -96,6 +96,52 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"defaults": {"timeouts": {"total": -1}}}, "a positive number is needed"),
     ({"defaults": {"timeout": {}}}, "defaults.timeout: is not a key; did you mean 'timeouts'?"),
     ({"callers": {"orders": {"allow": []}}}, "callers.orders: lacks 'key'; add it"),
+    ({"services": {"u": {**USERS, "tables": {}}}}, "services.u.tables: is not a key"),
+    ({"services": {"u": {**USERS, "retry": 3}}}, "services.u.retry = 3: a table is needed; write retry = { … }"),
+    ({"services": {"u": {**USERS, "operations": 3}}}, "services.u.operations = 3: a table is needed"),
+    (
+        {"services": {"u": {**USERS, "hedge": {"aftr": 1.0}}}},
+        "services.u.hedge.aftr: is not a key; did you mean 'after'?",
+    ),
+    (
+        {"services": {"u": {**USERS, "operations": {"GET /": {"breaker": {"fail_max": 2}}}}}},
+        (
+            'services.u.operations."GET /".breaker: all operations of a service share one `breaker`;'
+            " move it to [services.u]"
+        ),
+    ),
+    (
+        {"services": {"u": {**USERS, "operations": {"GET /": {"limit": {"rate": "1/s"}}}}}},
+        'services.u.operations."GET /".limit: all operations of a service share one `limit`; move it to [services.u]',
+    ),
+    (
+        {"services": {"u": {**USERS, "operations": {"GET /": {"timeout": {}}}}}},
+        "services.u.operations.\"GET /\".timeout: is not a key; did you mean 'timeouts'?",
+    ),
+    ({"services": {"u": {**USERS, "operations": {"GET /": 3}}}}, 'write [services.u.operations."GET /"]'),
+    (
+        {"services": {"u": {**USERS, "operations": {"GET /": {"retry": 3}}}}},
+        'services.u.operations."GET /".retry = 3: a table is needed',
+    ),
+    (
+        {"services": {"u": {**USERS, "operations": {"GET /": {"retry": {"attempts": "x"}}}}}},
+        "services.u.operations.\"GET /\".retry.attempts = 'x': expected `int`",
+    ),
+    (
+        {"services": {"u": {**USERS, "operations": {"GET /": {"timeouts": {"attempt": 60.0}}}}}},
+        'services.u.operations."GET /".timeouts',
+    ),
+    (
+        {"services": {"u": {**USERS, "operations": {"GET /": {"idempotent": "yes"}}}}},
+        "services.u.operations.\"GET /\".idempotent = 'yes': expected `bool",
+    ),
+    (
+        {"services": {"u": {**USERS, "breaker": {"slow_call": 3.5}}}},
+        (
+            "services.u.breaker.slow_call = 3.5: is longer than timeouts.attempt = 3, so no call is ever slow;"
+            " lower `slow_call`"
+        ),
+    ),
 ]
 
 
@@ -143,15 +189,36 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, s
         Catalogue.load(file)
 
 
+def test_a_mistake_of_a_service_is_not_repeated_for_its_operations() -> None:
+    wrong = {**USERS, "timeouts": {"total": -1.0}, "operations": {"GET /a": {"retry": {"attempts": 1}}, "GET /b": {}}}
+    with pytest.raises(CatalogueError) as caught:
+        parse(services={"u": wrong})
+    (problem,) = caught.value.problems
+    assert problem.startswith("services.u.timeouts: timeouts.total = -1.0: a positive number is needed")
+
+
+def test_a_call_is_slow_if_any_operation_lets_it_be() -> None:
+    slow = {"breaker": {"slow_call": 5.0}, "operations": {"GET /slow": {"timeouts": {"attempt": 5.0}}}}
+    assert parse(services={"u": {**USERS, **slow}}).services["u"].policy.breaker.slow_call == 5.0
+
+
 def test_what_is_not_acted_on_is_named() -> None:
     catalogue = parse(
         defaults={"retry": {"attempts": 2}, "timeouts": {"total": 5.0}},
-        services={"u": {**USERS, "limit": {"rate": "5/s"}, "operations": {"GET /": {"breaker": {"fail_max": 2}}}}},
+        services={"u": {**USERS, "limit": {"rate": "5/s"}, "operations": {"GET /": {"hedge": {"after": 0.1}}}}},
         callers={"orders": {"key": "env:K"}},
     )
-    assert catalogue.not_acted_on == [
-        "defaults.retry",
-        "services.u.limit",
-        'services.u.operations."GET /".breaker',
-        "callers.orders",
-    ]
+    assert catalogue.not_acted_on == ["callers.orders"]
+
+
+def test_what_is_written_is_kept_apart_from_what_is_resolved() -> None:
+    catalogue = parse(
+        defaults={"retry": {"attempts": 2}},
+        services={"u": {**USERS, "limit": {"rate": "5/s"}, "operations": {"GET /": {"hedge": {"after": 0.1}}}}},
+    )
+    service = catalogue.services["u"]
+    assert catalogue.defaults == {"retry": {"attempts": 2}}
+    assert service.tables == {"limit": {"rate": "5/s"}}
+    assert service.operations["GET /"].tables()["hedge"] == {"after": 0.1}
+    policy = service.policy_for(RestCall("u", "GET", "/"))
+    assert (policy.retry.attempts, policy.limit.rate, policy.hedge.after) == (2, "5/s", 0.1)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway.cli.doctor import doctor, sent_unencrypted
+from gateway.catalogue import Catalogue
+from gateway.cli.doctor import colliding, doctor, sent_unencrypted, skewed
 from gateway.cli.services import services
 from gateway.dev.process import free_port
 from gateway.policy import Policy
@@ -105,3 +106,38 @@ def test_doctor_shows_what_is_in_brackets(tmp_path: Path) -> None:
     path.write_text("services = 1\n")
     env = {"GATEWAY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0", "GATEWAY_CONFIG": str(path), "COLUMNS": "200"}
     assert "write [services]" in CliRunner(env=env).invoke(doctor).output
+
+
+def test_doctor_names_a_collision_once_and_where_it_is() -> None:
+    operations = {
+        "GET /a": {},
+        "GET /b": {"hedge": {"after": 2.0}, "timeouts": {"attempt": 1.5}},
+        "POST /c": {"hedge": {"after": 0.1}, "idempotent": False},
+        "POST /d": {"idempotent": False},
+    }
+    table = {"rest": {"url": "http://u"}, "retry": {"attempts": 5}, "hedge": {"after": 0.5}, "operations": operations}
+    service = Catalogue.parse({"services": {"u": table}}).services["u"]
+    found = list(colliding(service))
+    assert [key for key, _ in found] == [
+        "services.u",
+        'services.u.operations."GET /b"',
+        'services.u.operations."POST /c"',
+    ]
+    assert [said.split(" of ")[0].split(",")[0] for _, said in found] == ["5 attempts", "hedge.after", "hedge is on"]
+
+
+def test_doctor_warns_of_collisions(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('[services.users]\nrest.url = "http://users"\nretry = { budget = 0.0, budget_per_s = 0.0 }\n')
+    env = {"GATEWAY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0", "GATEWAY_CONFIG": str(path), "COLUMNS": "200"}
+    said = " ".join(CliRunner(env=env).invoke(doctor).output.split())
+    assert "warning │ services.users │ retry.budget = 0 and retry.budget_per_s = 0 pay for no second attempt" in said
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "said"),
+    [(0.0, ""), (1.0, ""), (-1.0, ""), (1.1, "1.1 s behind the result store's"), (-61.0, "61.0 s ahead of the result")],
+)
+def test_a_clock_is_worth_a_word_from_a_second_on(ahead_s: float, said: str) -> None:
+    assert bool(skewed(ahead_s)) is bool(said)
+    assert said in skewed(ahead_s)

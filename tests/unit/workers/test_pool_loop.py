@@ -1,7 +1,7 @@
 """However a call ends, its job is either settled or dropped."""
 
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -19,7 +19,12 @@ class Waiting:
         pass
 
     async def perform(
-        self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]
+        self,
+        call_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        headers: Mapping[str, Any],
+        message: Callable[[], bytes],
     ) -> Reply | ServiceError:
         raise AssertionError("a call that is cancelled before its first step is not performed")
 

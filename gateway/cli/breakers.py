@@ -1,0 +1,195 @@
+"""`gateway breakers`: what the circuit breakers of the fleet do, and to open and close them by hand."""
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gateway.catalogue import Catalogue, CatalogueError
+from gateway.cli.glance import PHASE_COLOURS, breaker_json, one_line, seconds
+from gateway.fleet import Fleet
+from gateway.fleet_state import BreakerState, ServiceState
+from gateway.redis_client import ERRORS
+from gateway.settings import Settings, SettingsError
+
+__all__ = ["breakers"]
+
+_BY_URGENCY = ("open", "half-open", "closed")
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(invoke_without_command=True)
+@_as_json
+@click.pass_context
+def breakers(context: click.Context, as_json: bool) -> None:
+    """List the circuit breakers of all services, or open, close and reset one by hand.
+
+    What is done here acts on the next attempt of every worker. The catalogue adds the names of services that were never
+    called, and is not needed.
+    """
+    if context.invoked_subcommand is None:
+        _show(as_json)
+
+
+@breakers.command("list")
+@_as_json
+def list_(as_json: bool) -> None:
+    """List the breakers; the same as without a command."""
+    _show(as_json)
+
+
+@breakers.command("open")
+@click.argument("service")
+@click.option("--reason", default="", help="Why, for those who look at it later.")
+def open_(service: str, reason: str) -> None:
+    """Let no call to SERVICE through until somebody closes it.
+
+    Calls wait outside the workers until their deadlines.
+    """
+    with _fleet() as fleet:
+        _check(fleet, service)
+        fleet.open_breaker(service, by=_by(), reason=one_line(reason))
+    click.echo(f"{service}: open until `gateway breakers close {service}`; its calls wait until their deadlines")
+
+
+@breakers.command()
+@click.argument("service")
+def close(service: str) -> None:
+    """Let calls to SERVICE through again.
+
+    What waits comes back as a ramp. The breaker opens again by itself if the service still fails.
+    """
+    with _fleet() as fleet:
+        _check(fleet, service)
+        fleet.close_breaker(service, by=_by())
+    click.echo(f"{service}: closed; what waits comes back little by little")
+
+
+@breakers.command()
+@click.argument("service")
+def reset(service: str) -> None:
+    """Forget everything about SERVICE's breaker, as if the service had never been called."""
+    with _fleet() as fleet:
+        _check(fleet, service)
+        fleet.reset_breaker(service)
+    click.echo(f"{service}: closed, and everything about it is forgotten")
+
+
+@contextmanager
+def _fleet() -> Iterator[Fleet]:
+    try:
+        settings = Settings.from_env()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        with Fleet.open(settings.result_url) as fleet:
+            yield fleet
+    except ERRORS as error:
+        raise click.ClickException(
+            f"the result store does not answer ({one_line(str(error))}); start it, or correct GATEWAY_RESULT_URL"
+        ) from None
+
+
+def _catalogued() -> list[str]:
+    """Names of the catalogue's services; none if there is no catalogue that can be read."""
+    path = os.environ.get("GATEWAY_CONFIG") or "gateway.toml"
+    try:
+        return list(Catalogue.load(path).services)
+    except CatalogueError:
+        return []
+
+
+def _check(fleet: Fleet, service: str) -> None:
+    """Refuse a service that nobody knows: its breaker would be opened for nothing."""
+    known = sorted({*_catalogued(), *fleet.services()})
+    if service in known:
+        return
+    near = get_close_matches(service, known, n=1)
+    if near:
+        cure = f"did you mean {near[0]!r}?"
+    elif known:
+        cure = f"there are {', '.join(known)}"
+    else:
+        cure = "no service was ever called, and there is no catalogue; set GATEWAY_CONFIG"
+    raise click.ClickException(f"no service {service!r}; {cure}")
+
+
+def _by() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()} by hand"
+
+
+def _show(as_json: bool) -> None:
+    with _fleet() as fleet:
+        states = fleet.states({*fleet.services(), *_catalogued()})
+    ordered = sorted(states.values(), key=lambda state: (_urgency(state.breaker), state.name))
+    if as_json:
+        shown = {state.name: breaker_json(state.breaker, state.now) for state in ordered}
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    if not ordered:
+        click.echo("No service was ever called, and there is no catalogue: no breakers.")
+        return
+    Console(highlight=False).print(_table(ordered))
+
+
+def _urgency(breaker: BreakerState) -> int:
+    return _BY_URGENCY.index(breaker.phase) if breaker.phase in _BY_URGENCY else 0
+
+
+def _table(states: list[ServiceState]) -> Table:
+    table = Table(
+        title=f"{len(states)} breakers",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("service", overflow="fold", min_width=12)
+    table.add_column("phase", no_wrap=True)
+    table.add_column("since", no_wrap=True, justify="right")
+    table.add_column("probes", no_wrap=True)
+    table.add_column("trips", no_wrap=True, justify="right")
+    table.add_column("reason, and who", overflow="fold", min_width=16)
+    for state in states:
+        breaker = state.breaker
+        colour = PHASE_COLOURS.get(breaker.phase, "red")
+        who = [one_line(said) for said in (breaker.reason, breaker.by) if said]
+        table.add_row(
+            f"[bold]{escape(one_line(state.name))}[/]",
+            f"[{colour}]{escape(breaker.phase)}[/]",
+            _since(state),
+            _probes(state),
+            str(breaker.trips),
+            escape("\n".join(who)),
+            style=None if breaker.phase != "closed" or breaker.epoch else "dim",
+        )
+    return table
+
+
+def _since(state: ServiceState) -> str:
+    breaker = state.breaker
+    since = breaker.closed_at if breaker.phase == "closed" else breaker.opened_at
+    return "" if since is None else seconds(max(0.0, state.now - since))
+
+
+def _probes(state: ServiceState) -> str:
+    """When an open one lets probes through, and what came of those of a half-open one."""
+    breaker = state.breaker
+    if breaker.by_hand:
+        return "by hand"
+    if breaker.phase == "open":
+        left = (breaker.until or 0.0) - state.now
+        return f"in {seconds(left)}" if left > 0 else "due"
+    return f"{breaker.successes} of {breaker.granted} good" if breaker.phase == "half-open" else ""

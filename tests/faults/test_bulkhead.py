@@ -1,0 +1,116 @@
+"""A service that hangs, with thousands of calls waiting for it, hurts no other service and costs no memory."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway import Reply, RestCall
+from gateway.dev.process import Process
+from tests.faults.figures import show
+from tests.faults.fleet import Fleet
+from tests.faults.load import Sample, load, percentile
+from tests.servers.conduct import Conduct
+from tests.servers.counting import CountingService
+
+_CATALOGUE = """
+[services.hangs]
+rest.url = "${COUNTING_URL}"
+breaker = { enabled = true }
+
+[services.hangs-unbroken]
+rest.url = "${COUNTING_URL}"
+breaker = { enabled = false }
+
+[services.well]
+rest.url = "${COUNTING_URL}"
+"""
+
+_ROOT = Path(__file__).resolve().parents[2]
+RATE = 50
+DEADLINE_S = 120.0
+WARM_UP_S = 3.0
+MOST_GROWTH_MB = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is asked.
+
+    Attributes:
+        hanging: which of the services that hang.
+        calls: to it.
+        seconds: how long the other service is asked, alone and beside it.
+    """
+
+    hanging: str
+    calls: int
+    seconds: float
+
+
+@pytest.fixture
+def worker(counting: CountingService, tmp_path: Path) -> Iterator[Fleet]:
+    """One worker, which has to hold both services apart by itself."""
+    with Fleet(tmp_path, _CATALOGUE, {"COUNTING_URL": counting.url}, workers=1) as fleet:
+        yield fleet
+
+
+def ask(fleet: Fleet, seconds: float) -> list[Sample]:
+    """A steady load on the service that is well."""
+    call = RestCall("well", "GET", "/bulkhead/well")
+    return asyncio.run(load(fleet.gateway, lambda _: call, rate=RATE, seconds=seconds, deadline=DEADLINE_S))
+
+
+def latencies_ms(samples: list[Sample]) -> list[float]:
+    assert all(isinstance(sample.outcome, Reply) for sample in samples)
+    return [sample.latency_s * 1000 for sample in samples]
+
+
+SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        pytest.param(Scale(hanging="hangs", calls=3000, seconds=6.0), id="3,000 calls"),
+        pytest.param(Scale(hanging="hangs", calls=10_000, seconds=20.0), id="10,000 calls", marks=SLOW),
+        pytest.param(
+            Scale(hanging="hangs-unbroken", calls=10_000, seconds=20.0), id="10,000 calls, no breaker", marks=SLOW
+        ),
+    ],
+)
+def test_a_hanging_service_hurts_no_other(
+    worker: Fleet, counting: CountingService, tmp_path: Path, scale: Scale
+) -> None:
+    counting.behave("/bulkhead/well", Conduct(delay_s=0.02))
+    counting.behave("/bulkhead/hangs", Conduct(action="hang"))
+    ask(worker, WARM_UP_S)
+    alone = latencies_ms(ask(worker, scale.seconds))
+    before_mb = worker.rss_mb()[0]
+    argv = [sys.executable, "-m", "tests.faults.flood", scale.hanging, "/bulkhead/hangs", str(scale.calls), "120"]
+    with Process(
+        "flood", argv, log=tmp_path / "flood.log", env={**os.environ, **worker.environment}, cwd=_ROOT
+    ) as flood:
+        beside = latencies_ms(ask(worker, scale.seconds))
+        assert flood.wait(60) == 0, flood.tail()
+        took = flood.output().strip()
+    after_mb = worker.rss_mb()[0]
+    hung = counting.arrivals("/bulkhead/hangs")
+    waiting = worker.waiting(scale.hanging)
+    show(
+        f"{took} submitted to a service that hangs; {len(hung)} arrived there, {worker.parked(scale.hanging)} are"
+        f" parked, {waiting} in the queue",
+        *(
+            f"the other service {name}: p50 {percentile(values, 50):.0f} ms, p99 {percentile(values, 99):.0f} ms"
+            for name, values in (("alone", alone), ("beside it", beside))
+        ),
+        f"the worker's memory: {before_mb:.1f} MB before, {after_mb:.1f} MB after",
+    )
+    assert hung
+    assert worker.parked(scale.hanging) + waiting > scale.calls * 0.9
+    assert percentile(beside, 99) <= 2 * percentile(alone, 99)
+    assert abs(after_mb - before_mb) <= MOST_GROWTH_MB

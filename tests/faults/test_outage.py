@@ -1,0 +1,110 @@
+"""A service that fails for a while: it is left alone, asked by probes only, and everything succeeds in the end."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from gateway import Reply, RestCall
+from tests.faults.figures import show
+from tests.faults.fleet import Fleet
+from tests.faults.load import load
+from tests.faults.timeline import Timeline
+from tests.faults.watch import Watch
+from tests.servers.conduct import Conduct
+from tests.servers.counting import Arrival, CountingService
+
+RATE = 200
+PROBES = 2
+#: What is on its way when the breaker opens, and what workers send until they hear of it.
+HANDFUL = 30
+#: Seconds after which nothing is on its way any more.
+SETTLED_S = 0.5
+#: How much of the steady rate a service that has just recovered may get.
+MOST_OF_STEADY = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """An outage.
+
+    Attributes:
+        service: of the catalogue.
+        fails_at, well_at: seconds from the load's start.
+        seconds: how long calls are submitted.
+    """
+
+    service: str
+    fails_at: float
+    well_at: float
+    seconds: float
+
+
+QUICK = Scale(service="outage", fails_at=2.0, well_at=6.0, seconds=9.0)
+LONG = Scale(service="outage-long", fails_at=5.0, well_at=15.0, seconds=25.0)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        pytest.param(QUICK, id="quick"),
+        pytest.param(LONG, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+    ],
+)
+def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale: Scale) -> None:
+    path = f"/{scale.service}"
+    call = RestCall(scale.service, "GET", path)
+    failing = Conduct(status=503, delay_s=0.05, since_s=scale.fails_at, until_s=scale.well_at, well_s=0.02)
+    with Watch(fleet, scale.service) as watch:
+        counting.behave(path, failing)
+        start = time.monotonic()
+        samples = asyncio.run(
+            load(fleet.gateway, lambda _: call, rate=RATE, seconds=scale.seconds, deadline=60.0, batch=10)
+        )
+    arrivals = counting.arrivals(path)
+    breaker = fleet.breaker(scale.service)
+    timeline = Timeline(start, samples, arrivals, watch)
+    show(*timeline.lines())
+    tripped = watch.first("open")
+    closed = float(breaker["closed_at"]) - time.time() + time.monotonic()
+    meanwhile = [arrival for arrival in arrivals if tripped < arrival.at < closed]
+    late = [arrival for arrival in meanwhile if arrival.at < tripped + SETTLED_S]
+    rounds = apart(meanwhile[len(late) :])
+    ramp = [sum(closed + n / 2 <= a.at < closed + n / 2 + 0.5 for a in arrivals) for n in range(8)]
+    lost = [sample.outcome for sample in samples if not isinstance(sample.outcome, Reply)]
+    recovered = max(sample.ended for sample in samples if sample.submitted < closed) - closed
+    show(
+        f"tripped {tripped - start - scale.fails_at:.2f} s after the first failure, closed"
+        f" {closed - start - scale.well_at:.2f} s after the service was well",
+        f"failed {sum(a.status == 503 for a in arrivals)} requests in all, of them {len(late)} after the trip;"
+        f" probes in each half-open phase: {[len(each) for each in rounds]}",
+        f"arrivals in each half second after closing: {ramp} (steady: {RATE // 2})",
+        f"{len(samples)} calls, {len(lost)} lost; what waited had its reply within {recovered:.1f} s of closing",
+    )
+    picture = os.environ.get("OUTAGE_SVG")
+    if picture and scale is LONG and find_spec("matplotlib"):
+        timeline.draw(Path(picture))
+    assert lost == []
+    assert len(samples) == RATE * scale.seconds
+    assert len(late) <= HANDFUL
+    assert len(rounds) >= 2
+    assert [len(each) for each in rounds] == [PROBES] * len(rounds)
+    assert breaker["phase"] == "closed"
+    # It comes back as a ramp: the first half second is not the fullest, and none is a herd.
+    assert ramp[0] < max(ramp)
+    assert max(ramp) <= MOST_OF_STEADY * RATE / 2
+
+
+def apart(arrivals: Sequence[Arrival], gap_s: float = 0.5) -> list[list[Arrival]]:
+    """Arrivals in groups that are further apart than their members."""
+    groups: list[list[Arrival]] = []
+    for arrival in arrivals:
+        if not groups or arrival.at - groups[-1][-1].at > gap_s:
+            groups.append([])
+        groups[-1].append(arrival)
+    return groups

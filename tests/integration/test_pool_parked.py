@@ -1,0 +1,333 @@
+"""A call that is parked leaves its worker, and comes back once and unchanged."""
+
+import base64
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import chain, chord
+
+from gateway.dev.valkey import Valkey
+from gateway.errors import CallCancelledError, Delivery, ServiceUnavailableError
+from gateway.fleet_keys import parked, parked_deadlines, parked_messages
+from gateway.records import key_of
+from tests.integration.pool_rig import CALL, Rig, eventually
+from tests.integration.test_pool_calls import call_signature, captured_events
+
+SERVICE = "user-service"
+UNPARKS = {"POOL_UNPARKS": json.dumps({SERVICE: {"limit": {"concurrency": 10_000}}})}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Valkey]:
+    """A server of the test's own, which it may stop."""
+    (tmp_path / "store").mkdir()
+    server = Valkey(tmp_path / "store")
+    yield server
+    server.stop()
+
+
+def hold(rig: Rig) -> None:
+    """Nothing goes through the gate."""
+    rig.results.hset("gateway:breaker:" + SERVICE, mapping={"phase": "open", "until": "inf"})
+
+
+def let_go(rig: Rig) -> None:
+    rig.results.delete("gateway:breaker:" + SERVICE)
+
+
+def lot(rig: Rig) -> tuple[int, int, int]:
+    """How many calls are parked, by all three of their traces."""
+    results = rig.results
+    return (
+        int(results.zcard(parked(SERVICE))),
+        int(results.zcard(parked_deadlines(SERVICE))),
+        int(results.hlen(parked_messages(SERVICE))),
+    )
+
+
+def test_a_parked_call_comes_back_once_and_has_its_reply(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    hold(rig)
+    result = rig.send(park=1, say="hello")
+    eventually(lambda: lot(rig) == (1, 1, 1), "it is parked")
+    rig.acknowledged()
+    record = rig.results.hgetall(key_of(result.id))
+    assert (record["state"], record["parks"], record["lease_until"]) == ("parked", "1", "0")
+    assert rig.results.smembers("gateway:services") == {SERVICE}
+    assert result.state == "PENDING"
+    let_go(rig)
+    assert result.get(timeout=10)["data"] == {"said": "hello", "earlier": 0}
+    rig.acknowledged()
+    eventually(lambda: lot(rig) == (0, 0, 0), "nothing of it is left")
+    assert rig.happened("started") == [result.id]
+
+
+def test_park_again_and_again(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    result = rig.send(park=4, for_s=0.2)
+    began = time.monotonic()
+    assert result.get(timeout=20)["status"] == 200
+    assert time.monotonic() - began >= 0.8
+    assert len(rig.happened("parked")) == 4
+    assert rig.happened("came-back-4") == [result.id]
+    rig.acknowledged()
+
+
+def test_operators_see_why_it_is_parked(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    with captured_events(rig) as seen:
+        result = rig.send(park=1, for_s=0.3, say="SECRET")
+        result.get(timeout=10)
+        eventually(lambda: [one for one in seen if one["type"] == "task-succeeded"], "it succeeded")
+    events = [one for one in seen if one.get("uuid") == result.id]
+    assert [one["type"] for one in events] == [
+        *("task-received", "task-started", "task-retried"),
+        *("task-received", "task-started", "task-succeeded"),
+    ]
+    retried = events[2]
+    assert retried["exception"].startswith("parked: the breaker is open, until ")
+    assert retried["exception"].endswith(" UTC")
+    assert retried["traceback"] == ""
+    assert "SECRET" not in json.dumps(events)
+
+
+def test_a_dropped_message_is_acknowledged_and_leaves_nothing(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    with captured_events(rig) as seen:
+        result = rig.send(drop=True)
+        eventually(lambda: rig.happened("dropped"), "it is dropped")
+        rig.acknowledged()
+        rig.send().get(timeout=10)
+    assert [one["type"] for one in seen if one.get("uuid") == result.id] == ["task-received", "task-started"]
+    assert result.state == "PENDING"
+
+
+def raw_message(rig: Rig, call_id: str, **do: Any) -> tuple[str, dict[str, Any]]:
+    """A message whose JSON no serializer would write like that: it has to come back as it is."""
+    kwargs = {"call": CALL, "do": do, "numbers": [12345678901234567890, 1e300], "empty": [], "text": "ä\u2028/\\u0041"}
+    body = json.dumps([[], kwargs, {"callbacks": None, "chain": [], "chord": None}], indent=1, ensure_ascii=False)
+    headers = {
+        "task": "gateway.call",
+        "id": call_id,
+        "root_id": call_id,
+        "lang": "py",
+        "empty": [],
+        "x-own": {"n": 12345678901234567890, "nothing": None},
+        "timelimit": [None, None],
+    }
+    return body, headers
+
+
+def test_the_message_comes_back_unchanged(rig: Rig) -> None:
+    worker = rig.worker(env=UNPARKS)
+    hold(rig)
+    body, headers = raw_message(rig, "raw-1", park=1)
+    rig.raw(body, headers, properties={**PROPERTIES, "correlation_id": "raw-1", "reply_to": "me", "priority": 3})
+    eventually(lambda: lot(rig) == (1, 1, 1), "it is parked")
+    rig.acknowledged()
+    rig.worker(env=UNPARKS, queues=["elsewhere"])
+    worker.stop()
+    let_go(rig)
+    entry = json.loads(eventually(lambda: rig.broker.lindex("calls\x06\x163", 0), "its message is in its queue again"))
+    assert base64.b64decode(entry["body"]).decode() == body
+    assert entry["headers"] == {**headers, "gateway_parks": 1, "gateway_maybe": 0}
+    assert (entry["content-type"], entry["content-encoding"]) == ("application/json", "utf-8")
+    sent = entry["properties"]
+    assert (sent["correlation_id"], sent["reply_to"], sent["priority"]) == ("raw-1", "me", 3)
+
+
+PROPERTIES = {
+    "delivery_tag": "raw-tag",
+    "delivery_mode": 2,
+    "delivery_info": {"exchange": "", "routing_key": "calls"},
+}
+
+
+def test_a_chain_whose_first_step_is_parked_goes_on(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    steps = chain(call_signature(rig, park=1, for_s=0.1), call_signature(rig), rig.app.signature("tests.total"))
+    assert steps.apply_async().get(timeout=15) == 1
+    assert len(rig.happened("started")) == 2
+
+
+def test_a_chord_with_parked_calls_is_complete(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    header = [call_signature(rig, park=number % 2, for_s=0.1) for number in range(4)]
+    assert chord(header)(rig.app.signature("tests.total", app=rig.app)).get(timeout=15) == 4
+    assert len(rig.happened("started")) == 4
+
+
+def test_callbacks_of_a_parked_call_run_once(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    write = rig.app.signature("tests.write", app=rig.app, immutable=True)
+    rig.send({"link": write}, park=2, for_s=0.1)
+    rig.send({"link_error": write}, park=1, for_s=0.1, fail="down")
+    eventually(lambda: len(rig.happened("written")) == 2, "both callbacks ran")
+    rig.acknowledged()
+    assert len(rig.happened("written")) == 2
+
+
+def test_a_revoked_call_ends_when_it_comes_back(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    hold(rig)
+    never, perhaps = rig.send(park=1), rig.send(park=1, maybe=True)
+    eventually(lambda: lot(rig)[0] == 2, "both are parked")
+    rig.acknowledged()
+    for one in (never, perhaps):
+        rig.app.control.revoke(one.id, terminate=True)
+    let_go(rig)
+    for one, delivery in ((never, Delivery.NOT_SENT), (perhaps, Delivery.MAYBE_SENT)):
+        with pytest.raises(CallCancelledError) as raised:
+            one.get(timeout=10)
+        assert raised.value.delivery is delivery
+    assert not rig.happened("started")
+
+
+@pytest.mark.parametrize("way", ["revoke", "soft limit", "hard limit"])
+def test_what_would_end_a_call_waits_while_it_is_being_parked(rig: Rig, way: str) -> None:
+    rig.worker(env=UNPARKS)
+    limits = {"soft limit": {"soft_time_limit": 0.3}, "hard limit": {"time_limit": 0.3}}.get(way, {})
+    result = rig.send(limits, park=1, park_s=1.0)
+    eventually(lambda: rig.happened("parking"), "it is being parked")
+    if way == "revoke":
+        rig.app.control.revoke(result.id, terminate=True)
+        with pytest.raises(CallCancelledError):
+            result.get(timeout=10)
+    else:
+        assert result.get(timeout=10)["status"] == 200
+    assert len(rig.happened("parked")) == 1
+    rig.acknowledged()
+    assert lot(rig) == (0, 0, 0)
+
+
+def test_a_cold_stop_parks_and_acknowledges_what_is_being_parked(rig: Rig) -> None:
+    worker = rig.worker(env={})
+    pending = [rig.send(park=1, park_s=1.0) for _ in range(20)]
+    eventually(lambda: len(rig.happened("parking")) == 20, "all are being parked")
+    worker.cold_stop()
+    worker.wait(15)
+    assert (rig.queued(), rig.unacked(), lot(rig)) == (0, 0, (20, 20, 20))
+    rig.worker(env=UNPARKS)
+    for result in pending:
+        assert result.get(timeout=10)["status"] == 200
+    assert sorted(rig.happened("started")) == sorted(result.id for result in pending)
+
+
+def test_a_cold_stop_amid_parking_leaves_each_call_in_one_place(rig: Rig) -> None:
+    worker = rig.worker(concurrency=500)
+    pending = [rig.send(park=1, sleep_s=30) for _ in range(300)]
+    eventually(lambda: len(rig.happened("parking")) > 50, "some are parked")
+    worker.cold_stop()
+    worker.wait(15)
+    waiting = {json.loads(entry)["headers"]["id"] for entry in rig.broker.lrange("calls", 0, -1)}
+    away = set(rig.results.zrange(parked(SERVICE), 0, -1))
+    assert not waiting & away
+    assert waiting | away == {result.id for result in pending}
+    assert rig.unacked() == 0
+
+
+def test_redis_that_does_not_answer_is_an_error_in_time(rig: Rig, store: Valkey, tmp_path: Path) -> None:
+    # The fleet's state on a server of its own, so that only this one is away.
+    rig.worker(env={**UNPARKS, "POOL_FLEET": store.url()})
+    result = rig.send(park=1, park_s=1.0)
+    eventually(lambda: rig.happened("parking"), "it is being parked")
+    store.process.signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(ServiceUnavailableError, match="could not be parked"):
+            result.get(timeout=20)
+        assert time.monotonic() - began < 4
+        rig.acknowledged()
+    finally:
+        store.process.signal(signal.SIGCONT)
+    # It was parked late, when nobody waited for an answer any more; the next one takes that back.
+    fleet = redis.Redis.from_url(store.url(), decode_responses=True)
+    fleet.hset("gateway:breaker:" + SERVICE, mapping={"phase": "open", "until": "inf"})
+    eventually(lambda: fleet.zrange(parked(SERVICE), 0, -1) == [result.id], "it was parked after all")
+    later = rig.send(park=1)
+    eventually(lambda: fleet.zrange(parked(SERVICE), 0, -1) == [later.id], "it is taken back")
+    assert rig.happened("came-back-1") == []
+    fleet.close()
+
+
+def test_parked_calls_survive_a_restart_of_redis(tmp_path: Path) -> None:
+    store = Valkey(tmp_path, append_only=True)
+    rig = Rig(store, tmp_path)
+    try:
+        worker = rig.worker(env=UNPARKS)
+        hold(rig)
+        pending = [rig.send(park=1) for _ in range(20)]
+        eventually(lambda: lot(rig)[0] == 20, "all are parked")
+        rig.acknowledged()
+        store.restart()
+        let_go(rig)
+        for result in pending:
+            assert rig.app.AsyncResult(result.id).get(timeout=30)["status"] == 200
+        assert sorted(rig.happened("started")) == sorted(result.id for result in pending)
+        assert "a defect" not in worker.output()
+    finally:
+        rig.close()
+        store.stop()
+
+
+def memory_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def enqueue(rig: Rig, count: int) -> set[str]:
+    """Many calls that are parked once."""
+    amqp: Any = rig.app.amqp
+    kwargs = {"call": CALL, "correlation_id": "order-42", "do": {"park": 1}, "filling": "x" * 2000}
+    ids = {f"call-{number}" for number in range(count)}
+    with rig.app.connection_for_write() as connection, amqp.Producer(connection) as producer, producer.batch(1000):
+        for call_id in ids:
+            message = amqp.create_task_message(call_id, "gateway.call", kwargs=kwargs)
+            amqp.send_task_message(producer, "gateway.call", message, queue="calls")
+    return ids
+
+
+def test_five_thousand_come_back_exactly_once(rig: Rig, record_property: Callable[[str, object], None]) -> None:
+    first, _ = (rig.worker(concurrency=200, env=UNPARKS) for _ in range(2))
+    hold(rig)
+    # What the first calls load and allocate is not what parked ones hold.
+    enqueue(rig, 500)
+    eventually(lambda: lot(rig)[0] == 500, "the first are parked")
+    before = memory_kb(first.pid)
+    ids = enqueue(rig, 5000)
+    eventually(lambda: lot(rig)[0] == 5000, "all are parked", 60)
+    rig.acknowledged()
+    grown = memory_kb(first.pid) - before
+    record_property("memory_grown_kb", grown)
+    assert grown < 10_000
+    let_go(rig)
+    eventually(lambda: len(rig.happened("ended")) >= 5000, "all came back", 60)
+    rig.acknowledged()
+    came = rig.happened("came-back-1")
+    assert len(came) == 5000
+    assert set(came) == ids
+    assert lot(rig) == (0, 0, 0)
+
+
+def test_an_unparker_that_is_killed_loses_nothing_and_its_duplicates_can_be_told(rig: Rig) -> None:
+    # Nobody takes what is published: all of it can be looked at.
+    parker = rig.worker(concurrency=200)
+    ids = enqueue(rig, 3000)
+    eventually(lambda: lot(rig)[0] == 3000, "all are parked", 60)
+    rig.acknowledged()
+    parker.stop()
+    published = rig.broker
+    victims = [rig.worker(env=UNPARKS, queues=["elsewhere"]) for _ in range(2)]
+    eventually(lambda: published.llen("calls") > 100, "they are being published")
+    victims[0].kill()
+    # What the victim had claimed comes back when its claims end.
+    eventually(lambda: lot(rig) == (0, 0, 0), "all are published", 60)
+    headers = [json.loads(entry)["headers"] for entry in published.lrange("calls", 0, -1)]
+    assert {one["id"] for one in headers} == ids
+    assert {one["gateway_parks"] for one in headers} == {1}

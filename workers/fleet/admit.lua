@@ -1,0 +1,188 @@
+-- May these attempts be sent now? One run answers for all attempts that ask in the same moment.
+--
+-- ARGV[1], JSON: {
+--   now: Unix seconds, or 0 for this server's clock;  worker: name;  lease_s;  expires_s: a record's life;
+--   results: prefix of the keys of results;
+--   services: {name: {interval, burst, concurrency, adaptive, breaker, probes, share, per_s}};
+--   asks: [[id, service, number, token, parks, left_s, patience_s, hedge, life_s]]
+-- }
+-- number: of the attempt to be started; token: of the lease, 0 for who has none yet; parks: how often the message says
+-- that it was parked; left_s: until the deadline; patience_s: how long the worker would wait by itself; life_s: how long
+-- the attempt can take at most.
+--
+-- Returns JSON: {now, answers: [[...]], services: {service: [phase, until, concurrency]}}. An answer is one of
+--   ["go", token, number, wait_s, probe, in_flight, interrupted, free, maybe, spent]
+--   ["hold", token, number, why, estimate_s, due_s, interrupted, free, maybe, spent]   -1: not known, or a gate decides
+--   ["late", token, number, why, interrupted, free, maybe, spent]                       its deadline has passed
+--   ["elsewhere", seconds]   ["drop", why]   ["cancelled", maybe]
+-- The names of the keys are described in gateway/fleet_keys.py, the record's fields in gateway/records.py. The rules of
+-- rate, budget and breaker are those of workers/resilience/, which a test holds against each other.
+
+local request = cjson.decode(ARGV[1])
+local now = request.now
+if now == 0 then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+local call = redis.call
+local BUDGET_MOST = 100
+
+local states = {}
+
+local function read(name)
+  local state = states[name]
+  if state then return state end
+  local policy = request.services[name]
+  state = {policy = policy, name = name}
+  if policy.breaker then
+    local b = call('HMGET', 'gateway:breaker:' .. name, 'phase', 'until', 'epoch', 'granted')
+    state.phase = b[1] or 'closed'
+    state.till = b[2] == 'inf' and math.huge or tonumber(b[2] or '0')
+    state.epoch = tonumber(b[3] or '0')
+    state.granted = tonumber(b[4] or '0')
+  else
+    state.phase, state.till = 'closed', 0
+  end
+  local l = call('HMGET', 'gateway:limit:' .. name, 'tat', 'blocked_until', 'adaptive')
+  state.tat = tonumber(l[1] or '0')
+  state.blocked = tonumber(l[2] or '0')
+  state.concurrency = policy.concurrency
+  if policy.adaptive and l[3] then
+    state.concurrency = math.max(1, math.min(policy.concurrency, math.floor(tonumber(l[3]))))
+  end
+  call('ZREMRANGEBYSCORE', 'gateway:inflight:' .. name, '-inf', now)
+  state.in_flight = call('ZCARD', 'gateway:inflight:' .. name)
+  local b = call('HMGET', 'gateway:budget:' .. name, 'tokens', 'at')
+  state.tokens = tonumber(b[1] or policy.per_s)
+  state.tokens = math.min(BUDGET_MOST, state.tokens + policy.per_s * math.max(0, now - tonumber(b[2] or now)))
+  if policy.interval > 0 then
+    state.backlog = call('ZCOUNT', 'gateway:parked:' .. name, '-inf', now)
+  end
+  states[name] = state
+  return state
+end
+
+-- The breaker: nil if the attempt may go, else how long it is open at least (-1: not known). Second: whether as a probe.
+local function ask_breaker(state, hedge)
+  if state.phase == 'closed' then return nil, 0 end
+  if state.phase == 'open' then
+    if now < state.till then
+      return state.till == math.huge and -1 or state.till - now, 0
+    end
+    state.phase, state.granted, state.epoch, state.breaker_changed = 'half-open', 0, state.epoch + 1, true
+    call('DEL', 'gateway:probes:' .. state.name)
+    call('HSET', 'gateway:breaker:' .. state.name, 'successes', 0)
+  end
+  if state.granted > 0 then
+    -- A probe that never reported, since its worker died, gives its place back.
+    local dead = call('ZREMRANGEBYSCORE', 'gateway:probes:' .. state.name, '-inf', now)
+    if dead > 0 then
+      state.granted, state.breaker_changed = math.max(0, state.granted - dead), true
+    end
+  end
+  if hedge == 1 or state.granted >= state.policy.probes then return -1, 0 end
+  return nil, 1
+end
+
+local function answer(ask)
+  local id, name, number, token, parks, left, patience, hedge, life = unpack(ask)
+  local state = read(name)
+  local policy = state.policy
+  local key = 'gateway:call:' .. id
+  local r = call('HMGET', key, 'state', 'lease', 'lease_until', 'attempts', 'parks', 'open', 'free', 'maybe', 'spent',
+    'paid', 'why')
+  local free, maybe, spent = tonumber(r[7] or '0'), tonumber(r[8] or '0'), tonumber(r[9] or '0')
+  local paid = tonumber(r[10] or '0')
+  local interrupted = 0
+  if r[1] == 'cancelled' then return {'cancelled', maybe} end
+  if token == 0 then
+    if r[2] then
+      if call('EXISTS', request.results .. id) == 1 then return {'drop', 'it has its outcome'} end
+      local lease_until = tonumber(r[3] or '0')
+      if lease_until > now and r[1] == 'running' then return {'elsewhere', lease_until - now} end
+      if tonumber(r[5] or '0') > parks then return {'drop', 'it was parked, and is elsewhere by now'} end
+      if r[1] == 'running' and tonumber(r[6] or '0') > 0 then interrupted = 1 end
+    end
+    number = math.max(number, tonumber(r[4] or '0') + 1)
+    token = call('HINCRBY', key, 'lease', 1)
+    call('HSET', key, 'state', 'running', 'worker', request.worker, 'service', name,
+      'lease_until', string.format('%.3f', now + request.lease_s))
+    call('HSETNX', key, 'deadline_at', string.format('%.3f', now + left))
+    call('EXPIRE', key, math.ceil(request.expires_s + math.max(0, left)))
+  elseif tonumber(r[2] or '0') ~= token then
+    return {'drop', 'another worker took it over'}
+  end
+  if left <= 0 then
+    return {'late', token, number, r[1] == 'parked' and r[11] or '', interrupted, free, maybe, tostring(spent)}
+  end
+
+  local function hold(why, estimate, due)
+    return {'hold', token, number, why, tostring(estimate), tostring(due), interrupted, free, maybe, tostring(spent)}
+  end
+
+  local open_s, probe = ask_breaker(state, hedge)
+  if open_s then return hold('breaker', open_s, -1) end
+  if state.blocked > now then return hold('limit', state.blocked - now, -1) end
+  if policy.interval > 0 and parks == 0 and state.backlog > 0 then
+    -- Who came first goes first.
+    return hold('limit', math.max(0, state.tat - now) + state.backlog * policy.interval, -1)
+  end
+  if state.in_flight >= state.concurrency then return hold('concurrency', -1, -1) end
+  local wait = 0
+  if policy.interval > 0 then
+    wait = math.max(0, math.max(state.tat, now) - (policy.burst - 1) * policy.interval - now)
+    if wait > patience then return hold('limit', wait, -1) end
+  end
+  if hedge == 1 then
+    if state.tokens < 1 or wait > 0 then return hold('budget', -1, -1) end
+    state.tokens, state.budget_changed = state.tokens - 1, true
+  elseif number > 1 and paid ~= number then
+    local promised = 0
+    if state.tokens < 1 then
+      if policy.per_s == 0 then return hold('budget', -1, -1) end
+      promised = (1 - state.tokens) / policy.per_s
+      if promised > left then return hold('budget', promised, -1) end
+    end
+    state.tokens, state.budget_changed = state.tokens - 1, true
+    call('HSET', key, 'paid', number)
+    if promised > patience then return hold('budget', promised, promised) end
+    wait = math.max(wait, promised)
+  elseif number == 1 then
+    state.tokens, state.budget_changed = math.min(BUDGET_MOST, state.tokens + policy.share), true
+  end
+
+  local member = id .. '#' .. number
+  local dead_at = string.format('%.3f', now + wait + life)
+  if policy.interval > 0 then
+    state.tat, state.limit_changed = math.max(state.tat, now) + policy.interval, true
+  end
+  call('ZADD', 'gateway:inflight:' .. name, dead_at, member)
+  state.in_flight = state.in_flight + 1
+  if probe == 1 then
+    state.granted, state.breaker_changed = state.granted + 1, true
+    call('ZADD', 'gateway:probes:' .. name, dead_at, member)
+  end
+  call('HSET', key, 'attempts', number, 'open', number)
+  return {'go', token, number, tostring(wait), probe, state.in_flight, interrupted, free, maybe, tostring(spent)}
+end
+
+local answers = {}
+for i, ask in ipairs(request.asks) do answers[i] = answer(ask) end
+
+local services = {}
+for name, state in pairs(states) do
+  if state.breaker_changed then
+    call('HSET', 'gateway:breaker:' .. name, 'phase', state.phase, 'granted', state.granted, 'epoch', state.epoch)
+  end
+  if state.limit_changed then
+    call('HSET', 'gateway:limit:' .. name, 'tat', string.format('%.6f', state.tat))
+  end
+  if state.budget_changed then
+    call('HSET', 'gateway:budget:' .. name, 'tokens', string.format('%.6f', state.tokens),
+      'at', string.format('%.6f', now))
+    call('SADD', 'gateway:services', name)
+  end
+  local till = state.till == math.huge and 'inf' or string.format('%.6f', state.till)
+  services[name] = {state.phase, till, state.concurrency}
+end
+return cjson.encode({now = string.format('%.6f', now), answers = answers, services = services})

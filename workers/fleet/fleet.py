@@ -1,0 +1,221 @@
+"""One worker's part of the fleet: it asks before each attempt, tells what became of it, and has a view of its own."""
+
+import asyncio
+import logging
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from gateway.clock import FleetClock
+from gateway.errors import Delivery, RateLimitedError
+from gateway.outcome import Failure
+from gateway.policy import Policy
+from gateway.service import Service
+from workers.attempt import Answer
+from workers.execution import Execution
+from workers.fleet.admission import LEASE_S, Admission
+from workers.fleet.leases import Leases
+from workers.fleet.own_view import OwnView
+from workers.fleet.reports import End, Reports
+from workers.resilience.health import Health, health_of
+from workers.resilience.latency import Latencies
+from workers.verdict import Ask, Go, Late, Verdict, Wait
+
+__all__ = ["PATIENCE_S", "SharedFleet"]
+
+_log = logging.getLogger("gateway.fleet")
+
+#: How long an attempt waits in its worker for a limit or the budget, before the call is parked.
+PATIENCE_S = 0.25
+#: After Redis did not answer it is left alone for so long.
+_REST_S = 1.0
+#: An attempt that says nothing for so long after its time is taken for dead, with its worker.
+_DEAD_AFTER_S = 5.0
+
+
+class SharedFleet:
+    """What the layers ask and tell, see `workers.execution.Fleet`. Belongs to one event loop.
+
+    While Redis is away each worker goes on with its own view: breakers, limits and budgets act on what it sees itself.
+
+    Args:
+        client: of the Redis that holds the fleet's state.
+        services: of the catalogue.
+        worker: this worker's name.
+        results: prefix of the keys of results.
+        clock: learns the time of that Redis.
+    """
+
+    def __init__(
+        self, client: Any, services: Mapping[str, Service], *, worker: str, results: str, clock: FleetClock
+    ) -> None:
+        policies: dict[str, Policy] = {name: service.policy for name, service in services.items()}
+        self._clock = clock
+        self._admission = Admission(client, policies, worker=worker, results=results, clock=clock)
+        self._reports = Reports(client, policies, worker=worker, phases=self._admission.phases)
+        self._leases = Leases(client, lease_s=LEASE_S)
+        self._views = {name: OwnView(name, policy) for name, policy in policies.items()}
+        self._latencies = Latencies()
+        self._waiting: defaultdict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
+        self._rests_until = 0.0
+
+    async def ask(self, execution: Execution) -> Verdict:
+        """May the call's next attempt be sent?"""
+        progress = execution.progress
+        left = execution.left_s
+        policy = execution.policy
+        ask = Ask(
+            call_id=execution.call_id,
+            service=execution.service.name,
+            number=progress.attempts + 1,
+            token=progress.token,
+            parks=progress.parks,
+            left_s=left,
+            patience_s=min(PATIENCE_S, max(0.0, left)),
+            hedge=execution.hedge,
+            life_s=policy.timeouts.attempt + _DEAD_AFTER_S,
+        )
+        verdict = await self._ask(ask)
+        if isinstance(verdict, Go | Wait | Late) and progress.token == 0 and verdict.token > 0:
+            self._leases.hold(execution.call_id, verdict.token)
+        return verdict
+
+    async def _ask(self, ask: Ask) -> Verdict:
+        view = self._views[ask.service]
+        if monotonic() >= self._rests_until:
+            try:
+                verdict = await self._admission.ask(ask)
+            except Exception as error:  # whatever it is, calls must go on
+                self._rests_until = monotonic() + _REST_S
+                _log.warning("the fleet's Redis does not answer (%s); this worker decides alone", type(error).__name__)
+            else:
+                phase, until = self._admission.phases[ask.service]
+                view.breaker.follow(phase, until)
+                return verdict
+        if ask.left_s <= 0:
+            return Late(ask.token, ask.number, "")
+        return view.decide(ask, self._clock.now())
+
+    def began(self, execution: Execution) -> None:
+        """An attempt is sent."""
+        self._views[execution.service.name].in_flight += 1
+
+    def ended(self, execution: Execution, result: Answer | Failure | None, elapsed_s: float) -> None:
+        """The current attempt is over; None: it was cancelled."""
+        name = execution.service.name
+        view = self._views[name]
+        view.in_flight -= 1
+        now = self._clock.now()
+        # An owner's interceptor may make of a result what it likes; the service's health is what the transport saw.
+        seen = result if result is None or execution.result is None else execution.result
+        health = Health.NEUTRAL if seen is None else health_of(seen, cut_by_deadline=execution.cut_by_deadline)
+        self._learn(execution, view, seen, health, elapsed_s, now)
+        reason = view.breaker.record(now, health, elapsed_s=elapsed_s, permit=execution.permit)
+        if reason is not None:
+            _log.warning("the breaker of %s opened: %s", name, reason)
+            self._reports.trip(name, reason)
+        self._reports.end(
+            End(
+                call_id=execution.call_id,
+                service=name,
+                number=execution.number,
+                token=execution.progress.token,
+                health=health.name.lower(),
+                probe=execution.permit.probe,
+                over=False,
+                maybe_sent=execution.attempt_delivery is Delivery.MAYBE_SENT,
+            )
+        )
+        self._wake_one(name)
+
+    def over(self, execution: Execution, *, acted: bool) -> None:
+        """This worker is done with a call.
+
+        Args:
+            execution: the call.
+            acted: the service may have acted on it, so that nobody else may begin it anew.
+        """
+        token = execution.progress.token
+        if token == 0:
+            return
+        self._leases.release(execution.call_id, token)
+        self._reports.end(
+            End(
+                call_id=execution.call_id,
+                service=execution.service.name,
+                number=0,
+                token=token,
+                health="neutral",
+                probe=False,
+                over=True,
+                maybe_sent=acted,
+            )
+        )
+
+    def parked(self, execution: Execution) -> None:
+        """A call has left this worker; whoever parked it gave its lease back."""
+        self._leases.release(execution.call_id, execution.progress.token)
+
+    async def freed(self, service: str, timeout_s: float) -> None:
+        """Wait until an attempt of this worker at a service is over, or for `timeout_s`."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[service].append(turn)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await turn
+
+    def hedge_after_s(self, execution: Execution) -> float | None:
+        """Seconds after which a second attempt may start beside the first; None: never."""
+        hedge = execution.policy.hedge
+        if hedge.percentile is None:
+            return hedge.after
+        return self._latencies.percentile(_operation(execution), hedge.percentile)
+
+    async def close(self) -> None:
+        """Tell what is left, and stop."""
+        await self._leases.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                await self._reports.settle()
+
+    def _learn(
+        self,
+        execution: Execution,
+        view: OwnView,
+        result: Answer | Failure | None,
+        health: Health,
+        elapsed_s: float,
+        now: float,
+    ) -> None:
+        if result is None:
+            return
+        if health is Health.GOOD:
+            view.penalty.forgive(now)
+            if execution.policy.hedge.percentile is not None:
+                self._latencies.record(_operation(execution), elapsed_s)
+        elif isinstance(result, Failure) and issubclass(result.error, RateLimitedError):
+            view.penalty.learn(now, result.retry_after_s)
+            self._reports.block(view.service, result.retry_after_s)
+        if view.adaptive is not None and health is not Health.NEUTRAL:
+            view.adaptive.sample(elapsed_s, execution.in_flight, health is Health.GOOD)
+            current = self._admission.concurrency.get(view.service, view.policy.limit.concurrency)
+            found = view.adaptive.adjust(now, current)
+            if found is not None:
+                self._reports.concurrency(view.service, found)
+
+    def _wake_one(self, service: str) -> None:
+        waiting = self._waiting[service]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def __repr__(self) -> str:
+        return f"<SharedFleet {' '.join(map(repr, self._views.values()))}>"
+
+
+def _operation(execution: Execution) -> str:
+    return f"{execution.service.name} {execution.call.operation}"

@@ -1,0 +1,71 @@
+"""What one worker knows of a service by itself: what it counts for the fleet, and decides by while Redis is away."""
+
+from gateway.policy import Policy
+from workers.resilience.adaptive import Adaptive
+from workers.resilience.breaker import Breaker
+from workers.resilience.budget import Budget
+from workers.resilience.health import Health
+from workers.resilience.limit import Penalty, RateLimit
+from workers.verdict import Ask, Go, Wait, Why
+
+__all__ = ["OwnView"]
+
+
+class OwnView:
+    """Of one service.
+
+    Args:
+        service: its name.
+        policy: of the service.
+
+    Attributes:
+        breaker: counts failures.
+        penalty: what the service's own limit taught.
+        adaptive: finds the right concurrency; None where the policy wants a fixed one.
+        in_flight: attempts of this worker.
+    """
+
+    def __init__(self, service: str, policy: Policy) -> None:
+        self.service = service
+        self.policy = policy
+        self.breaker = Breaker(service, policy.breaker)
+        self.penalty = Penalty()
+        self.adaptive = Adaptive(policy.limit) if policy.limit.adaptive else None
+        self.in_flight = 0
+        self._rate = RateLimit(policy.limit)
+        self._budget = Budget(policy.retry)
+
+    def decide(self, ask: Ask, now: float) -> Go | Wait:
+        """May an attempt be sent, as far as this worker can tell? The rules, and their order, are `admit.lua`'s.
+
+        Args:
+            ask: the attempt.
+            now: Unix time in seconds.
+        """
+        if self.penalty.blocked_until > now:
+            return self._wait(ask, "limit", self.penalty.blocked_until - now)
+        if self.in_flight >= self.policy.limit.concurrency:
+            return self._wait(ask, "concurrency", None)
+        rate_s = self._rate.wait_s(now)
+        if rate_s > ask.patience_s:
+            return self._wait(ask, "limit", rate_s)
+        permit = self.breaker.permit(now)
+        if isinstance(permit, float):
+            return self._wait(ask, "breaker", None if permit == float("inf") else permit)
+        wait_s = rate_s
+        if ask.number > 1:
+            promised = self._budget.withdraw(now, 0.0 if ask.hedge else ask.patience_s)
+            if promised is None:
+                self.breaker.record(now, Health.NEUTRAL, elapsed_s=0.0, permit=permit)
+                return self._wait(ask, "budget", None)
+            wait_s = max(wait_s, promised)
+        else:
+            self._budget.deposit(now)
+        self._rate.take(now, ask.patience_s)
+        return Go(ask.token, ask.number, wait_s, permit, self.in_flight + 1)
+
+    def _wait(self, ask: Ask, why: Why, estimate_s: float | None) -> Wait:
+        return Wait(ask.token, ask.number, why, estimate_s)
+
+    def __repr__(self) -> str:
+        return f"<OwnView {self.service} {self.breaker.phase} {self.in_flight} in flight>"

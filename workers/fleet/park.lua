@@ -1,0 +1,62 @@
+-- Parks calls: takes each out of the hands of its worker and into parking, all in one step.
+--
+-- ARGV[1], JSON:
+--   now     Unix seconds; absent: this server's clock
+--   ttl     seconds that a record is kept beyond its deadline
+--   calls   a list of {id, service, message, due (absent: at once), deadline_at, token, attempts, free, maybe, spent,
+--           paid, why}
+--   forget  a list of {id, service, token}: parked by an earlier run whose answer never arrived, and ended since
+-- Returns JSON: a list of 1 (parked) or 0 (the call belongs to another by now), one for each of `calls`.
+--
+-- Keys and fields: gateway/fleet_keys.py, gateway/records.py.
+
+local asked = cjson.decode(ARGV[1])
+local now = asked.now
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+
+local function seconds(value)
+  return string.format('%.6f', value)
+end
+
+for _, gone in ipairs(asked.forget or {}) do
+  local record = redis.call('HMGET', 'gateway:call:' .. gone.id, 'lease', 'state')
+  if tonumber(record[1] or 0) == gone.token and record[2] == 'parked' then
+    redis.call('ZREM', 'gateway:parked:' .. gone.service, gone.id)
+    redis.call('ZREM', 'gateway:parked-deadlines:' .. gone.service, gone.id)
+    redis.call('HDEL', 'gateway:parked-messages:' .. gone.service, gone.id)
+  end
+end
+
+local answers = {}
+for index, call in ipairs(asked.calls) do
+  local key = 'gateway:call:' .. call.id
+  local record = redis.call('HMGET', key, 'lease', 'state')
+  local mine = tonumber(record[1] or 0) == call.token
+  if not mine and not record[1] and redis.call('EXISTS', key) == 0 then
+    -- Records live longer than calls: this server has lost its data, and nobody else has the call.
+    mine = true
+    redis.call('HSET', key, 'lease', call.token)
+  end
+  answers[index] = mine and 1 or 0
+  if mine then
+    local cancelled = record[2] == 'cancelled'
+    local parks = redis.call('HINCRBY', key, 'parks', 1)
+    redis.call('HSET', key,
+      'state', cancelled and 'cancelled' or 'parked', 'lease_until', 0,
+      'attempts', call.attempts, 'free', call.free, 'maybe', call.maybe, 'spent', seconds(call.spent),
+      'paid', call.paid, 'why', call.why, 'service', call.service, 'deadline_at', seconds(call.deadline_at))
+    redis.call('EXPIREAT', key, math.ceil(call.deadline_at + asked.ttl))
+    redis.call('ZADD', 'gateway:parked:' .. call.service, seconds(call.due or now), call.id)
+    -- 0: it leaves at once, and its worker says that it was cancelled.
+    redis.call('ZADD', 'gateway:parked-deadlines:' .. call.service,
+      cancelled and 0 or seconds(call.deadline_at), call.id)
+    -- As text: cjson would change the message on its way through (empty lists, large numbers).
+    redis.call('HSET', 'gateway:parked-messages:' .. call.service, call.id,
+      '{"parks":' .. parks .. ',"maybe":' .. call.maybe .. ',' .. string.sub(call.message, 2))
+    redis.call('SADD', 'gateway:services', call.service)
+  end
+end
+return cjson.encode(answers)

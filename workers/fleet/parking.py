@@ -1,0 +1,137 @@
+"""How calls leave the worker: into the shared Redis, from where an `Unparker` sends them back when they may go on."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from gateway.records import GRACE_S, RESULT_EXPIRES_S
+from gateway.redis_client import open_async
+from workers.fleet.batch import Batch
+from workers.fleet.script import Script
+
+__all__ = ["PATIENCE_S", "ParkingError", "ParkingLot"]
+
+#: Seconds within which Redis must have answered.
+PATIENCE_S = 2.0
+#: Calls that are remembered because nobody knows whether they were parked, and how many are taken back at once.
+_MOST_DOUBTFUL, _MOST_FORGOTTEN = 10_000, 500
+
+
+class ParkingError(Exception):
+    """Redis did not answer in time or refused: the call is not parked, as far as can be known."""
+
+
+class ParkingLot:
+    """Parks calls: those of one tick of the loop, and those that come while Redis is asked, share one round trip.
+
+    Args:
+        redis: URL of the Redis that holds results and state, or an asyncio client of it, which stays its owner's.
+    """
+
+    def __init__(self, redis: Any) -> None:
+        self._owns_client = isinstance(redis, str)
+        self._client: Any = open_async(redis) if isinstance(redis, str) else redis
+        self._script = Script("park.lua")
+        self._batch: Batch[dict[str, Any], int] = Batch(self._ask)
+        self._doubtful: deque[dict[str, Any]] = deque(maxlen=_MOST_DOUBTFUL)
+
+    async def park(
+        self,
+        call_id: str,
+        *,
+        service: str,
+        message: bytes,
+        until: float | None,
+        deadline_at: float,
+        token: int,
+        attempts: int,
+        free: int,
+        maybe: bool,
+        spent_s: float,
+        paid: int,
+        why: str,
+    ) -> bool:
+        """Park a call. It comes back with a header `gateway_parks`, which counts how often it was parked.
+
+        What has begun is seen through: if this is cancelled and the call is parked after all, it returns True and the
+        cancellation has no effect. So it belongs outside of every `asyncio.timeout`.
+
+        Args:
+            call_id: of the call.
+            service: which it waits for.
+            message: as `Job.message` packs it.
+            until: Unix seconds of Redis's clock when it may go on; None: as soon as the service's gate lets it through.
+            deadline_at: of the call, in Unix seconds.
+            token: the worker's lease of the call.
+            attempts, free, maybe, spent_s, paid: what the record keeps, see `gateway.records`.
+            why: one line for operators.
+
+        Returns:
+            False if the call belongs to another worker by now; nothing was written then.
+
+        Raises:
+            ParkingError: Redis did not answer within `PATIENCE_S`, or refused. Should it have parked the call
+                nevertheless, that is taken back as soon as it answers again.
+        """
+        call = {
+            "id": call_id,
+            "service": service,
+            "message": message.decode(),
+            "deadline_at": deadline_at,
+            "token": token,
+            "attempts": attempts,
+            "free": free,
+            "maybe": int(maybe),
+            "spent": spent_s,
+            "paid": paid,
+            "why": why,
+        }
+        if until is not None:
+            call["due"] = until
+        answer = self._batch(call)
+        try:
+            return await asyncio.shield(answer) == 1
+        except asyncio.CancelledError:
+            if await _seen_through(answer):
+                return True
+            raise
+
+    async def _ask(self, calls: Sequence[dict[str, Any]]) -> list[int]:
+        document: dict[str, Any] = {"calls": calls, "ttl": RESULT_EXPIRES_S + GRACE_S}
+        forgotten = list(islice(self._doubtful, _MOST_FORGOTTEN))
+        if forgotten:
+            document["forget"] = forgotten
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                text = await self._script.run(self._client, msgspec.json.encode(document))
+            answers = msgspec.json.decode(text, type=list[int])
+        except Exception as error:
+            self._doubtful.extend({name: call[name] for name in ("id", "service", "token")} for call in calls)
+            why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise ParkingError(f"the call could not be parked: the result store does not answer ({why})") from None
+        for _ in forgotten:
+            self._doubtful.popleft()
+        return answers
+
+    async def close(self) -> None:
+        """Give the connections back. Calls that are being parked get their answer first."""
+        await self._batch.settle()
+        if self._owns_client:
+            await self._client.aclose()
+
+    def __repr__(self) -> str:
+        return f"<ParkingLot {len(self._doubtful)} in doubt>"
+
+
+async def _seen_through(answer: "asyncio.Future[int]") -> bool:
+    """Wait for the end of what cannot be taken back, through any further cancellation."""
+    while not answer.done():
+        try:
+            await asyncio.wait({answer})
+        except asyncio.CancelledError:
+            continue
+    return answer.exception() is None and answer.result() == 1

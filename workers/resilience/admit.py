@@ -1,0 +1,193 @@
+"""The layers that ask the fleet: may this attempt be sent, and may this message still be executed at all?"""
+
+import asyncio
+from dataclasses import replace
+from time import monotonic
+
+from gateway.errors import (
+    CallCancelledError,
+    CircuitOpenError,
+    DeadlineExceededError,
+    Delivery,
+    OutcomeUnknownError,
+    RateLimitedError,
+)
+from gateway.outcome import Failure
+from workers.attempt import Answer
+from workers.execution import NO_PROBE, Execution, Hold, Proceed, Result
+from workers.outcomes import Dropped
+from workers.verdict import Cancelled, Drop, Elsewhere, Go, Late, Wait
+
+__all__ = ["PATIENCE_S", "admit", "deadline"]
+
+#: How long an attempt waits in its worker for a limit, a place or the budget, before the call is parked.
+PATIENCE_S = 0.25
+#: How often a place is asked for, if no attempt of this worker gives one back.
+_POLL_S = 0.05
+#: A call that has less time than this left, and cannot know when it may go on, is not parked any more.
+_LAST_CALL_S = 1.0
+
+
+async def deadline(execution: Execution, proceed: Proceed) -> Result:
+    """Refuse a call whose deadline passed in the queue: nobody waits for it any more.
+
+    A message that comes a second time must not end a call that runs elsewhere or has its outcome, so the fleet is
+    asked.
+    """
+    if execution.left_s > 0:
+        return await proceed(execution)
+    return await admit(execution, proceed)
+
+
+async def admit(execution: Execution, proceed: Proceed) -> Result:
+    """Ask for the call's lease, and whether its next attempt may be sent; wait for a moment if not."""
+    patient_until = monotonic() + PATIENCE_S
+    while True:
+        verdict = await execution.fleet.ask(execution)
+        match verdict:
+            case Drop(why):
+                return Dropped(why)
+            case Elsewhere():
+                return verdict
+            case Cancelled(maybe_sent):
+                execution.progress.maybe_sent |= maybe_sent
+                return _cancelled(execution)
+            case Late():
+                return await _resume(execution, verdict) or _late(execution, verdict)
+            case Go(number=number):
+                execution.progress.paid = number
+                return await _resume(execution, verdict) or await _send(execution, proceed, verdict)
+            case Wait():
+                ended = await _resume(execution, verdict)
+                if ended is not None:
+                    return ended
+                held = _hold(execution, verdict, patience_s=patient_until - monotonic())
+                if held is not None:
+                    if verdict.due_s is not None:
+                        execution.progress.paid = verdict.number
+                    return held
+                if verdict.why == "concurrency":
+                    await execution.fleet.freed(execution.service.name, _POLL_S)
+                else:
+                    await asyncio.sleep(verdict.estimate_s or _POLL_S)
+
+
+async def _send(execution: Execution, proceed: Proceed, go: Go) -> Result:
+    execution.begin_attempt(go)
+    execution.fleet.began(execution)
+    started = monotonic()
+    result: Result | None = None
+    try:
+        if go.wait_s > 0:
+            await asyncio.sleep(go.wait_s)
+            started = monotonic()
+        result = await proceed(execution)
+    finally:
+        known = result if isinstance(result, Answer | Failure) else None
+        execution.end_attempt(settled=known is not None)
+        execution.fleet.ended(execution, known, monotonic() - started)
+    return result
+
+
+async def _resume(execution: Execution, verdict: Go | Wait | Late) -> Failure | None:
+    """Take over what is known of the call's past, once. The failure of a call that may not be begun again."""
+    progress = execution.progress
+    if progress.token or not verdict.token:
+        return None
+    past = verdict.past
+    progress.token = verdict.token
+    progress.attempts = max(progress.attempts, verdict.number - 1)
+    progress.free += past.free
+    progress.spent_s = past.spent_s
+    progress.maybe_sent |= past.maybe_sent or past.interrupted
+    if progress.total is not None and past.spent_s:
+        left = min(execution.policy.timeouts.total - execution.spent_s, execution.left_s)
+        progress.total.reschedule(asyncio.get_running_loop().time() + left)
+    if not past.interrupted or await execution.idempotent():
+        return None
+    if isinstance(verdict, Go):
+        # The place that it was given goes back.
+        execution.begin_attempt(verdict)
+        execution.fleet.began(execution)
+        execution.end_attempt(settled=False)
+        execution.fleet.ended(execution, None, 0.0)
+        progress.attempts -= 1
+        execution.permit = NO_PROBE
+    return Failure(
+        error=OutcomeUnknownError,
+        message="the worker that had it ended while an attempt was under way, and it may not be repeated",
+        delivery=Delivery.MAYBE_SENT,
+        repeatable=False,
+    )
+
+
+def _hold(execution: Execution, wait: Wait, *, patience_s: float) -> Hold | Failure | None:
+    """What becomes of a call that may not go now; None: it waits here."""
+    left = execution.left_s
+    otherwise = _refused(execution, wait)
+    estimate = wait.estimate_s
+    if wait.why == "budget" and wait.due_s is None:
+        return otherwise
+    if estimate is not None and estimate >= left:
+        return otherwise
+    if wait.due_s is not None:
+        return Hold(wait.why, wait.due_s, otherwise)
+    here_s = _POLL_S if wait.why == "concurrency" else estimate
+    if here_s is not None and here_s <= patience_s:
+        return None
+    if estimate is None and left < _LAST_CALL_S:
+        return otherwise
+    return Hold(wait.why, None, otherwise)
+
+
+def _refused(execution: Execution, wait: Wait) -> Failure:
+    """The error of a call that cannot wait for what it waits for."""
+    if wait.why == "budget" and execution.progress.last is not None:
+        return replace(execution.progress.last, repeatable=False)
+    return refusal(execution, wait.why, wait.estimate_s)
+
+
+def refusal(execution: Execution, why: str, estimate_s: float | None) -> Failure:
+    """The error of a call whose deadline comes before what it waits for."""
+    name = execution.service.name
+    limit = execution.policy.limit
+    when = "" if estimate_s is None else f" for {estimate_s:.1f} s more"
+    if why == "breaker":
+        error: type[CircuitOpenError] | type[RateLimitedError] = CircuitOpenError
+        message = f"the breaker of {name} is open{when}, and the call's deadline comes first"
+    else:
+        error = RateLimitedError
+        named = {
+            "concurrency": f"all places at {name} are taken (limit.concurrency = {limit.concurrency})",
+            "limit": f"the limit of {name} is reached{when}" + (f" (limit.rate = {limit.rate})" if limit.rate else ""),
+            "budget": f"the retry budget of {name} is used up{when}",
+        }
+        message = f"{named.get(why, f'{name} is not asked now')}, and the call's deadline comes first"
+    return Failure(
+        error=error,
+        message=message,
+        delivery=execution.overall(Delivery.NOT_SENT),
+        retry_after_s=estimate_s,
+        repeatable=False,
+    )
+
+
+def _late(execution: Execution, late: Late) -> Failure:
+    if late.why in ("breaker", "limit", "concurrency", "budget"):
+        return refusal(execution, late.why, None)
+    return Failure(
+        error=DeadlineExceededError,
+        message=f"its deadline passed {-execution.left_s:.1f} s before a worker could start it",
+        delivery=execution.overall(Delivery.NOT_SENT),
+        extra={"phase": "deadline"},
+        repeatable=False,
+    )
+
+
+def _cancelled(execution: Execution) -> Failure:
+    return Failure(
+        error=CallCancelledError,
+        message="it was cancelled before it was sent",
+        delivery=execution.overall(Delivery.NOT_SENT),
+        repeatable=False,
+    )

@@ -1,0 +1,52 @@
+"""What an attempt's end says about the health of its service."""
+
+from enum import Enum, auto
+
+from gateway.errors import (
+    CircuitOpenError,
+    InvalidReplyError,
+    RateLimitedError,
+    ServiceFaultError,
+    ServiceRejectedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
+from gateway.outcome import Failure
+from workers.attempt import Answer
+
+__all__ = ["Health", "health_of"]
+
+#: The gateway's own doing, or that of a service which lives and asks for less. They are kinds of unavailable, too.
+_NEUTRAL = (CircuitOpenError, RateLimitedError)
+_BAD = (ServiceUnavailableError, ServiceTimeoutError, ServiceFaultError, InvalidReplyError)
+
+
+class Health(Enum):
+    """What the breaker counts."""
+
+    GOOD = auto()
+    """The service answered, if only with no."""
+
+    BAD = auto()
+    """It is away, too slow, broken, or talks nonsense."""
+
+    NEUTRAL = auto()
+    """Nothing can be said: it was not asked, or someone else ended the attempt."""
+
+
+def health_of(result: Answer | Failure, *, cut_by_deadline: bool) -> Health:
+    """The health that one attempt shows; a cancelled attempt has no result and is `NEUTRAL`.
+
+    Args:
+        result: how the attempt ended.
+        cut_by_deadline: the caller's deadline left it less time than the service's policy allows. A timeout then says
+            more about the caller than about the service.
+    """
+    if isinstance(result, Answer) or issubclass(result.error, ServiceRejectedError):
+        return Health.GOOD
+    if issubclass(result.error, _NEUTRAL) or not issubclass(result.error, _BAD):
+        return Health.NEUTRAL
+    if issubclass(result.error, ServiceTimeoutError) and (cut_by_deadline or result.extra.get("phase") == "pool"):
+        # The pool is the gateway's own.
+        return Health.NEUTRAL
+    return Health.BAD
