@@ -19,6 +19,8 @@ __all__ = ["read_service"]
 #: Of the reserved headers, those that may carry a credential.
 _FOR_CREDENTIALS = ("x-service-auth", "authorization", "cookie", "proxy-authorization")
 _NOT_FOR_CREDENTIALS = frozenset(headers.RESERVED) - set(_FOR_CREDENTIALS)
+#: Values of `retry` that are the service's alone.
+_SHARED_BUDGET = ("budget", "budget_per_s")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 
@@ -103,6 +105,11 @@ def _operation_problems(key: str, table: Mapping[str, Any], defaults: Mapping[st
             else:
                 yield unknown_key(place, inner, known)
         wrong = list(_table_problems(place, special, Operation.TABLES))
+        wrong += (
+            f"{place}.retry.{inner}: all operations of a service share one budget; move it to [{key}.retry]"
+            for inner in _SHARED_BUDGET
+            if not wrong and inner in special.get("retry", {})
+        )
         yield from wrong
         if unknown or wrong:
             continue

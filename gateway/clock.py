@@ -20,6 +20,8 @@ __all__ = ["FleetClock", "process_time"]
 _DRIFT = 1e-3
 #: What is known is asked again after so long without an answer. Real clocks drift by tens of ppm: 0.1 s in this time.
 _STALE_S = 3600.0
+#: An answer that came so short a time ago tells enough: nothing drifts far in it.
+_FRESH_S = 1.0
 #: The host's clocks moved apart by more than this: it slept, or its time was set.
 _JUMP_S = 1.0
 
@@ -54,6 +56,7 @@ class FleetClock:
         self.monotonic = monotonic
         # Replaced as a whole, so that who reads it needs no lock.
         self._kept: _Observation | None = None
+        self._heard_at = float("-inf")
 
     def observe(self, redis_time: float, asked_at: float, answered_at: float) -> None:
         """Learn from an answer.
@@ -70,6 +73,7 @@ class FleetClock:
             at=answered_at,
             apart_s=self._wall() - self.monotonic(),
         )
+        self._heard_at = answered_at
         kept = self._kept
         if kept is not None:
             known_s = kept.error_after(answered_at)
@@ -86,6 +90,11 @@ class FleetClock:
         """Whether fleet time is known. If not, the server has to be asked before it is relied on."""
         kept = self._kept
         return kept is not None and self.monotonic() - kept.at < _STALE_S and not self._jumped(kept)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether an answer came just now, so that the next question need not ask for the time along with it."""
+        return self.monotonic() - self._heard_at < _FRESH_S
 
     def now(self) -> float:
         """Fleet time, a Unix time in seconds."""

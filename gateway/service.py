@@ -78,7 +78,7 @@ class Interceptors(_Table, frozen=True):
 
 
 class Operation(_Table, frozen=True):
-    """Policy of one operation, over that of its service. Breaker and limit are the service's alone.
+    """Policy of one operation, over that of its service. Breaker, limit and retry budget are the service's alone.
 
     Attributes:
         idempotent: whether it may be repeated; None: as the protocol says.

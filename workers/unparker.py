@@ -30,8 +30,10 @@ _log = logging.getLogger("gateway.parking")
 
 #: Seconds between two looks: while calls are parked, while none is, and after a failure.
 _POLL_S, _IDLE_S, _FAILED_S = 0.1, 0.5, 1.0
-#: Seconds until a claim ends, and until its owner no longer counts on it.
-CLAIM_S, _TRUSTED_S = 30.0, 20.0
+#: Seconds until a claim ends.
+CLAIM_S = 30.0
+#: The part of it in which its owner still counts on it.
+_TRUSTED = 2 / 3
 #: Seconds that a broker may take to answer.
 _BROKER_S = 5.0
 _BATCH = 1000
@@ -52,9 +54,13 @@ class Unparker:
         app: whose broker and queues are used.
         redis_url: the Redis that holds the parked calls.
         policies: of the services, by name; parked calls of other services are left alone.
+        claim_s: how long a call that was claimed waits for its owner, before another one may claim it.
     """
 
-    def __init__(self, app: Celery, redis_url: str, policies: Mapping[str, Policy]) -> None:
+    def __init__(
+        self, app: Celery, redis_url: str, policies: Mapping[str, Policy], *, claim_s: float = CLAIM_S
+    ) -> None:
+        self._claim_s = claim_s
         self._app = app
         self._redis: Any = open_sync(redis_url)
         self._gates = [_gate(name, policy) for name, policy in policies.items()]
@@ -107,13 +113,13 @@ class Unparker:
         """Look once; seconds until the next look."""
         # Before anything is claimed: calls do not wait for a claim to end because the broker is away.
         self._connect()
-        if self._unsent and time.monotonic() - self._claimed_at > _TRUSTED_S:
+        if self._unsent and time.monotonic() - self._claimed_at > self._claim_s * _TRUSTED:
             self._unsent = []
         parked, more = 1, False
         if not self._unsent:
             # Another one first each time, since an answer may be full before the last.
             self._gates.append(self._gates.pop(0))
-            document = msgspec.json.encode({"claim_s": CLAIM_S, "services": self._gates})
+            document = msgspec.json.encode({"claim_s": self._claim_s, "services": self._gates})
             self._claimed_at = time.monotonic()
             answer = msgspec.json.decode(self._claim.run_sync(self._redis, document), type=_Answer)
             self._unsent = list(answer.claimed) if isinstance(answer.claimed, list) else []
@@ -179,7 +185,9 @@ def _gate(name: str, policy: Policy) -> dict[str, Any]:
     }
 
 
-def unparker_step(redis_url: str, policies: Mapping[str, Policy]) -> type[bootsteps.StartStopStep]:
+def unparker_step(
+    redis_url: str, policies: Mapping[str, Policy], *, claim_s: float = CLAIM_S
+) -> type[bootsteps.StartStopStep]:
     """The step that runs an `Unparker` in a worker: `app.steps["worker"].add(unparker_step(…))`.
 
     Args: as `Unparker` takes them.
@@ -196,7 +204,7 @@ def unparker_step(redis_url: str, policies: Mapping[str, Policy]) -> type[bootst
 
         def start(self, parent: Any) -> None:
             if policies:
-                self.unparker = Unparker(parent.app, redis_url, policies)
+                self.unparker = Unparker(parent.app, redis_url, policies, claim_s=claim_s)
                 self.unparker.start()
 
         def stop(self, parent: Any) -> None:

@@ -49,7 +49,7 @@ def send(app: Celery, service: str, path: str, count: int) -> list[str]:
     call = {"protocol": "rest", "service": service, "method": "GET", "route": path}
     for call_id in ids:
         kwargs = {"version": 1, "call": call, "deadline_s": 60}
-        app.send_task("gateway.call", kwargs=kwargs, queue=queue_of(service), task_id=call_id, ignore_result=True)
+        app.send_task("gateway.call", kwargs=kwargs, queue=queue_of(service), task_id=call_id)
     return ids
 
 

@@ -177,7 +177,7 @@ app.conf.update(json.loads(os.environ.get("POOL_CONF", "{}")))
 app.register_task(CallTask(ToldExecutor))
 if "POOL_UNPARKS" in os.environ:
     policies = {name: merge(tables) for name, tables in json.loads(os.environ["POOL_UNPARKS"]).items()}
-    app.steps["worker"].add(unparker_step(FLEET, policies))
+    app.steps["worker"].add(unparker_step(FLEET, policies, claim_s=3.0))
 
 
 @app.task(name="tests.total")

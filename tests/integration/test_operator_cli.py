@@ -184,3 +184,10 @@ def test_explain_says_how_things_stand(store: Any, run: Run) -> None:
     assert "in flight 2 of 31 (found from latency; 50 at most)" in said
     assert "parked 1 call, the first due in 15 min" in said
     assert "breaker off" in words(run("explain", "partner", "GET", "/"))
+
+
+def test_doctor_compares_the_clocks(run: Run) -> None:
+    shown = run("doctor", columns=200)
+    assert shown.exit_code == 0, shown.output
+    assert "answers, and evicts nothing" in shown.output
+    assert "clock" not in shown.output  # this host's and the server's are the same

@@ -134,8 +134,11 @@ local function let_through(service)
 
   local tat = math.max(number(r[3], 0), now)
   if service.interval > 0 then
-    -- The interval may have been longer when it was written.
-    tat = math.min(tat, now + LOOK_AHEAD_S + service.interval)
+    if tat > now + LOOK_AHEAD_S + service.interval then
+      -- The interval was longer when it was written.
+      tat = now + LOOK_AHEAD_S + service.interval
+      redis.call('HSET', keys.ramp, 'tat', string.format('%.6f', tat))
+    end
     free = math.min(free, math.ceil((now + LOOK_AHEAD_S - tat) / service.interval))
   end
 

@@ -1,7 +1,7 @@
 """The concurrency that a service bears, found from its latency."""
 
 from collections import deque
-from math import sqrt
+from math import inf, sqrt
 from statistics import median
 
 from gateway.policy import Limit
@@ -51,7 +51,7 @@ class Adaptive:
         self._bases: deque[float] = deque(maxlen=_BASE_ROUNDS)
         #: Latency and attempts in flight of the round before, if that one queued.
         self._queued: tuple[float, float] | None = None
-        self._adjusted_at = float("-inf")
+        self._adjusted_at = -inf
         self._round_s = _ROUND_S
         self._begin()
 

@@ -133,7 +133,7 @@ def _hold(execution: Execution, wait: Wait, *, patience_s: float) -> Hold | Fail
     if wait.due_s is not None:
         return Hold(wait.why, wait.due_s, otherwise)
     here_s = _POLL_S if wait.why == "concurrency" else estimate
-    if here_s is not None and here_s <= patience_s:
+    if here_s is not None and here_s <= min(patience_s, left - 2 * _POLL_S):
         return None
     if estimate is None and left < _LAST_CALL_S:
         return otherwise

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from typing import Literal, NoReturn, TypeAlias, cast
 
 import pybreaker
@@ -15,8 +16,6 @@ from workers.resilience.window import Window
 __all__ = ["BadAttemptError", "Breaker", "Permit", "Phase"]
 
 Phase: TypeAlias = Literal["closed", "open", "half-open"]
-
-_NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Breaker:
         self._until = 0.0
         self._reason = ""
         self._tickets = count(1)
-        #: When the probes that are under way were permitted, oldest first.
+        #: When the probes that are under way were permitted, by ticket.
         self._probes: dict[int, float] = {}
 
     @property
@@ -112,15 +111,11 @@ class Breaker:
         Returns:
             Why it opened the breaker, one line for operators; None if it did not.
         """
-        if not self._policy.enabled:
+        if not self._policy.enabled or self.phase == "open":
             return None
-        match self.phase:
-            case "closed":
-                return self._judge(now, health, elapsed_s)
-            case "open":
-                return None
-            case "half-open":
-                return self._judge_probe(now, health, permit)
+        if self.phase == "closed":
+            return self._judge(now, health, elapsed_s)
+        return self._judge_probe(now, health, permit)
 
     def expire_probes(self, now: float) -> None:
         """Give the places of probes back that have not been reported within their life."""
@@ -137,7 +132,7 @@ class Breaker:
 
     def open(self) -> None:
         """Open it by hand, until `close` or `half_open`. Not if the policy has switched the breaker off."""
-        self._move("open", _NEVER)
+        self._move("open", inf)
 
     def half_open(self) -> None:
         """Begin a new round of probes."""
@@ -165,11 +160,7 @@ class Breaker:
             return None
         if health is not Health.NEUTRAL:
             self._count(health)
-        if self.phase == "open":
-            return self._opened(now, "a probe failed")
-        if self.phase == "closed":
-            self.close()
-        return None
+        return self._opened(now, "a probe failed") if self.phase == "open" else None
 
     def _count(self, health: Health) -> None:
         """Let pybreaker count, which may change its state."""
@@ -200,7 +191,7 @@ class Breaker:
     def _probe(self, now: float) -> Permit | float:
         self.expire_probes(now)
         if len(self._probes) + self._circuit.success_counter >= self._policy.probe_count:
-            return next(iter(self._probes.values()), now) + self._probe_life_s - now
+            return min(self._probes.values()) + self._probe_life_s - now
         ticket = next(self._tickets)
         self._probes[ticket] = now
         return Permit(probe=True, ticket=ticket)
@@ -215,7 +206,7 @@ class Breaker:
             case "closed":
                 return f"closed, {self._circuit.fail_counter} of {self._policy.fail_max} failures in a row"
             case "open":
-                until = "by hand" if self._until == _NEVER else f"until {self._until:.3f}"
+                until = "by hand" if self._until == inf else f"until {self._until:.3f}"
                 return f"open {until}, {self._reason}" if self._reason else f"open {until}"
             case "half-open":
                 return (

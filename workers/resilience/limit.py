@@ -1,5 +1,7 @@
 """How fast a service is asked: its rate limit, and what it teaches by answering 429."""
 
+from math import inf
+
 from gateway.policy import Limit
 
 __all__ = ["Penalty", "RateLimit"]
@@ -22,7 +24,7 @@ class RateLimit:
     def __init__(self, limit: Limit) -> None:
         self._interval_s = limit.interval_s
         self._tolerance_s = (limit.burst - 1) * limit.interval_s
-        self._tat = float("-inf")
+        self._tat = -inf
 
     def wait_s(self, now: float) -> float:
         """Seconds until the next slot begins; 0: it has begun."""

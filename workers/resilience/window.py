@@ -30,7 +30,7 @@ class Window:
         self._slow = [0] * _BUCKETS
 
     def record(self, now: float, *, failed: bool, slow: bool) -> None:
-        """Count a call that ended at `now` (seconds of any clock that goes forward); it may be both failed and slow."""
+        """Count a call that ended at `now` (seconds of any clock that goes forward from 0); it may be both failed and slow."""
         slot = self._advance(now)
         self._calls[slot] += 1
         self._failed[slot] += failed
@@ -58,10 +58,10 @@ class Window:
 
     def _advance(self, now: float) -> int:
         """Empty the buckets whose time is over; the index of the current one."""
-        newest = int(now // self._width_s)
+        newest = int(now / self._width_s)
         if self._newest is not None:
             newest = max(newest, self._newest)
-            for passed in range(max(self._newest + 1, newest - _BUCKETS + 1), newest + 1):
+            for passed in range(self._newest + 1, newest + 1)[-_BUCKETS:]:
                 slot = passed % _BUCKETS
                 self._calls[slot] = self._failed[slot] = self._slow[slot] = 0
         self._newest = newest

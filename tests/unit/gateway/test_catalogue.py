@@ -118,6 +118,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"services": {"u": {**USERS, "operations": {"GET /": {"timeout": {}}}}}},
         "services.u.operations.\"GET /\".timeout: is not a key; did you mean 'timeouts'?",
     ),
+    (
+        {"services": {"u": {**USERS, "operations": {"GET /": {"retry": {"budget": 0.1}}}}}},
+        'services.u.operations."GET /".retry.budget: all operations of a service share one budget',
+    ),
     ({"services": {"u": {**USERS, "operations": {"GET /": 3}}}}, 'write [services.u.operations."GET /"]'),
     (
         {"services": {"u": {**USERS, "operations": {"GET /": {"retry": 3}}}}},

@@ -77,6 +77,13 @@ def test_the_layers_are_shown_in_their_order() -> None:
     assert set(shown) == set(order)
 
 
+def test_the_layers_are_those_that_a_worker_runs() -> None:
+    from workers.executor import LAYERS as RUN
+
+    words = {"repeat": "retry", "admit": "admission"}
+    assert [words.get(layer.__name__, layer.__name__) for layer in RUN] == [layer for layer, _ in LAYERS]
+
+
 @pytest.mark.parametrize(
     ("text", "keyed", "idempotent", "why"),
     [

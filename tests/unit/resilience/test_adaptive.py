@@ -102,9 +102,9 @@ def test_not_below_half_at_once() -> None:
 
 
 def test_latency_within_tolerance_does_not() -> None:
-    made = based(0.1)
-    feed(made, 0.15, 50)
-    assert made.adjust(1.0, 50.0) == 50 + sqrt(50)
+    made = based(1.0)
+    feed(made, 1.5, 50)
+    assert made.adjust(3.0, 50.0) == 50 + sqrt(50)
 
 
 def test_what_is_in_flight_counts_but_not_beyond_the_limit() -> None:
@@ -169,29 +169,21 @@ def test_fewer_that_are_no_faster_are_a_new_base() -> None:
 
 
 @pytest.mark.parametrize(
-    ("latency_s", "in_flight"),
+    ("latency_s", "in_flight", "base_ms"),
     [
-        (0.36, 25),  # it was faster
-        (0.4, 41),  # it was not fewer
+        (9.0, 25, 1000),  # it was faster
+        (10.0, 41, 1000),  # it was not fewer
+        (9.01, 25, 9010),
+        (10.0, 40, 10000),
     ],
 )
-def test_a_queue_is_no_base(latency_s: float, in_flight: int) -> None:
-    made = based(0.1)
-    feed(made, 0.4, 50)
-    made.adjust(1.0, 50.0)
+def test_a_queue_is_no_base(latency_s: float, in_flight: int, base_ms: int) -> None:
+    made = based(1.0)
+    feed(made, 10.0, 50)
+    assert made.adjust(3.0, 50.0) == 25
     feed(made, latency_s, in_flight)
-    made.adjust(3.0, 50.0)
-    assert repr(made) == "<Adaptive base 100.0 ms, 0 samples in this round>"
-
-
-@pytest.mark.parametrize(("latency_s", "in_flight"), [(0.361, 25), (0.4, 40)])
-def test_the_edges_of_a_new_base(latency_s: float, in_flight: int) -> None:
-    made = based(0.1)
-    feed(made, 0.4, 50)
-    made.adjust(1.0, 50.0)
-    feed(made, latency_s, in_flight)
-    made.adjust(3.0, 50.0)
-    assert repr(made) == f"<Adaptive base {latency_s * 1000:.1f} ms, 0 samples in this round>"
+    made.adjust(33.0, 50.0)
+    assert repr(made) == f"<Adaptive base {base_ms}.0 ms, 0 samples in this round>"
 
 
 @pytest.mark.parametrize("between", ["failures", "no queue"])
@@ -214,6 +206,14 @@ def test_one_at_a_time_does_not_queue() -> None:
     assert made.adjust(3.0, 1.0) is None  # a new base, and half of one is one
     feed(made, 0.4, 1)
     assert made.adjust(5.0, 1.0) == 2
+
+
+def test_two_at_a_time_may_queue() -> None:
+    made = based(0.1)
+    for now in (1.0, 3.0):
+        feed(made, 0.4, 2)
+        assert made.adjust(now, 2.0) == 1
+    assert repr(made) == "<Adaptive base 100.0 ms, 0 samples in this round>"
 
 
 def test_a_base_is_forgotten_after_sixty_rounds() -> None:

@@ -324,6 +324,19 @@ def test_listeners_hear_outcomes_and_changes() -> None:
     ]
 
 
+def test_listeners_see_the_rules() -> None:
+    class Reader(pybreaker.CircuitBreakerListener):
+        rules: tuple[object, ...] = ()
+
+        def success(self, cb: pybreaker.CircuitBreaker) -> None:
+            self.rules = cb.name, cb.fail_max, cb.reset_timeout, cb.success_threshold
+
+    reader = Reader()
+    breaker = Breaker("users", policy.Breaker(fail_max=7, reset_timeout=9.0, success_threshold=4), [reader])
+    record(breaker, 100.0, GOOD)
+    assert reader.rules == ("users", 7, 9.0, 4)
+
+
 def test_it_follows_the_fleet() -> None:
     ear = Ear()
     breaker = make(ear)

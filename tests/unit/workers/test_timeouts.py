@@ -6,33 +6,23 @@ import pytest
 
 from gateway import RestCall
 from gateway.envelope import Envelope
-from gateway.errors import DeadlineExceededError, Delivery, GatewayFaultError, ServiceTimeoutError
+from gateway.errors import (
+    DeadlineExceededError,
+    Delivery,
+    GatewayFaultError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
 from gateway.outcome import Failure
-from gateway.policy import Policy, Timeouts
-from gateway.service import RestEndpoint, Service
-from workers.attempt import Answer
+from gateway.policy import Policy, Retry, Timeouts
+from tests.unit.workers.executions import OK, ScriptedFleet, execution
 from workers.deadline import Deadline
-from workers.execution import Execution, Proceed, Result
+from workers.execution import NO_PROBE, Execution, Proceed, Result
 from workers.executor import LAYERS
 from workers.resilience import timeouts
+from workers.resilience.admit import admit
 from workers.resilience.compose import compose
-
-OK = Answer(status=200, headers={}, data=None)
-
-
-def execution(*, left: float = 60.0, total: float = 60.0, attempt: float = 60.0) -> Execution:
-    policy = Policy(timeouts=Timeouts(total=total, attempt=min(total, attempt)))
-    service = Service(name="users", policy=policy, rest=RestEndpoint(url="http://users"))
-    return Execution(
-        call_id="c",
-        envelope=Envelope(version=1, call=RestCall("users", "GET", "/")),
-        service=service,
-        policy=policy,
-        deadline=Deadline(asyncio.get_running_loop().time() + left),
-        correlation_id="order-42",
-        request_id="r",
-        started=asyncio.get_running_loop().time(),
-    )
+from workers.verdict import Go, Past
 
 
 async def hang(_: Execution) -> Result:
@@ -52,7 +42,7 @@ async def test_a_call_whose_deadline_passed_in_the_queue_is_never_sent() -> None
     call = execution(left=-1.0)
     result = await compose(LAYERS, core)(call)
     assert isinstance(result, Failure)
-    assert (result.error, result.delivery, call.attempts) == (DeadlineExceededError, Delivery.NOT_SENT, 0)
+    assert (result.error, result.delivery, call.progress.attempts) == (DeadlineExceededError, Delivery.NOT_SENT, 0)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +61,7 @@ async def test_a_hanging_attempt_ends_and_says_whether_it_was_sent(
         result = await compose(LAYERS, core)(call)  # type: ignore[arg-type]
     assert isinstance(result, Failure)
     assert (result.error, result.extra["phase"], result.delivery) == (error, phase, delivery)
-    assert call.attempts == 1
+    assert call.progress.attempts == 1
 
 
 async def test_an_attempt_gets_what_the_deadline_leaves() -> None:
@@ -135,7 +125,9 @@ async def test_a_slow_interceptor_after_the_answer_is_not_the_services_fault() -
 async def repeat(execution: Execution, proceed: Proceed) -> Result:
     """A layer as retries are: one attempt after the other, until something outside ends it."""
     while True:
+        execution.begin_attempt(Go(1, execution.progress.attempts + 1, 0.0, NO_PROBE, 1))
         await proceed(execution)
+        execution.end_attempt(settled=True)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +144,7 @@ async def test_all_attempts_together_are_bounded(bounds: dict[str, float], error
         result = await compose(layers, hang)(call)
     assert isinstance(result, Failure)
     assert (result.error, result.extra["phase"]) == (error, phase)
-    assert call.attempts > 1
+    assert call.progress.attempts > 1
 
 
 async def test_each_attempt_has_marks_of_its_own() -> None:
@@ -168,5 +160,37 @@ async def test_each_attempt_has_marks_of_its_own() -> None:
         await proceed(execution)
         return await proceed(execution)
 
-    await compose((twice, timeouts.attempt), core)(execution())
+    await compose((twice, admit, timeouts.attempt), core)(execution())
     assert seen == [(None, None), (None, None)]
+
+
+async def test_what_was_spent_in_earlier_workers_counts() -> None:
+    fleet = ScriptedFleet([Go(1, 2, 0.0, NO_PROBE, 1, Past(spent_s=59.9))])
+    async with asyncio.timeout(5):
+        result = await compose(LAYERS, hang_after_sending)(execution(fleet=fleet))
+    assert isinstance(result, Failure)
+    assert (result.error, result.extra["phase"], result.delivery) == (
+        ServiceTimeoutError,
+        "total",
+        Delivery.MAYBE_SENT,
+    )
+
+
+async def test_a_wait_between_two_attempts_is_no_fault_of_an_interceptor() -> None:
+    unavailable = Failure(error=ServiceUnavailableError, message="refused", delivery=Delivery.NOT_SENT)
+
+    async def core(execution: Execution) -> Result:
+        execution.result = unavailable
+        return unavailable
+
+    policy = Policy(
+        timeouts=Timeouts(total=0.2, attempt=0.1),
+        retry=Retry(attempts=1000, backoff=0.05, max_backoff=0.05),
+    )
+    result = await compose(LAYERS, core)(execution(policy=policy))
+    assert isinstance(result, Failure)
+    assert (result.error, result.extra["phase"], result.delivery) == (
+        ServiceTimeoutError,
+        "total",
+        Delivery.NOT_SENT,
+    )
