@@ -89,7 +89,7 @@ class Fleet:
             pipe.hgetall(fleet_keys.breaker(name))
             pipe.zcount(fleet_keys.probes(name), f"({now!r}", "+inf")
             pipe.hgetall(fleet_keys.limit(name))
-            pipe.zcard(fleet_keys.inflight(name))
+            pipe.zcount(fleet_keys.inflight(name), f"({now!r}", "+inf")
             pipe.hgetall(fleet_keys.budget(name))
             pipe.zcard(fleet_keys.parked(name))
             pipe.zrange(fleet_keys.parked(name), 0, 0, withscores=True)

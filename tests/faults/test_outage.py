@@ -19,7 +19,6 @@ from tests.faults.watch import Watch
 from tests.servers.conduct import Conduct
 from tests.servers.counting import Arrival, CountingService
 
-RATE = 200
 PROBES = 2
 #: What is on its way when the breaker opens, and what workers send until they hear of it.
 HANDFUL = 30
@@ -35,18 +34,20 @@ class Scale:
 
     Attributes:
         service: of the catalogue.
+        rate: calls a second.
         fails_at, well_at: seconds from the load's start.
         seconds: how long calls are submitted.
     """
 
     service: str
+    rate: float
     fails_at: float
     well_at: float
     seconds: float
 
 
-QUICK = Scale(service="outage", fails_at=2.0, well_at=6.0, seconds=9.0)
-LONG = Scale(service="outage-long", fails_at=5.0, well_at=15.0, seconds=25.0)
+QUICK = Scale(service="outage", rate=100, fails_at=2.0, well_at=6.0, seconds=9.0)
+LONG = Scale(service="outage-long", rate=200, fails_at=5.0, well_at=15.0, seconds=25.0)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale
         counting.behave(path, failing)
         start = time.monotonic()
         samples = asyncio.run(
-            load(fleet.gateway, lambda _: call, rate=RATE, seconds=scale.seconds, deadline=60.0, batch=10)
+            load(fleet.gateway, lambda _: call, rate=scale.rate, seconds=scale.seconds, deadline=60.0, batch=10)
         )
     arrivals = counting.arrivals(path)
     breaker = fleet.breaker(scale.service)
@@ -83,21 +84,21 @@ def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale
         f" {closed - start - scale.well_at:.2f} s after the service was well",
         f"failed {sum(a.status == 503 for a in arrivals)} requests in all, of them {len(late)} after the trip;"
         f" probes in each half-open phase: {[len(each) for each in rounds]}",
-        f"arrivals in each half second after closing: {ramp} (steady: {RATE // 2})",
+        f"arrivals in each half second after closing: {ramp} (steady: {scale.rate / 2:g})",
         f"{len(samples)} calls, {len(lost)} lost; what waited had its reply within {recovered:.1f} s of closing",
     )
     picture = os.environ.get("OUTAGE_SVG")
     if picture and scale is LONG and find_spec("matplotlib"):
         timeline.draw(Path(picture))
     assert lost == []
-    assert len(samples) == RATE * scale.seconds
+    assert len(samples) == scale.rate * scale.seconds
     assert len(late) <= HANDFUL
     assert len(rounds) >= 2
     assert [len(each) for each in rounds] == [PROBES] * len(rounds)
     assert breaker["phase"] == "closed"
     # It comes back as a ramp: the first half second is not the fullest, and none is a herd.
     assert ramp[0] < max(ramp)
-    assert max(ramp) <= MOST_OF_STEADY * RATE / 2
+    assert max(ramp) <= MOST_OF_STEADY * scale.rate / 2
 
 
 def apart(arrivals: Sequence[Arrival], gap_s: float = 0.5) -> list[list[Arrival]]:

@@ -12,10 +12,12 @@ import pytest
 import redis
 from celery import chain, chord
 
+from gateway import Gateway
 from gateway.dev.valkey import Valkey
 from gateway.errors import CallCancelledError, Delivery, ServiceUnavailableError
 from gateway.fleet_keys import parked, parked_deadlines, parked_messages
-from gateway.records import key_of
+from gateway.records import CallState, key_of
+from gateway.settings import Settings
 from tests.integration.pool_rig import CALL, Rig, eventually
 from tests.integration.test_pool_calls import call_signature, captured_events
 
@@ -187,6 +189,24 @@ def test_a_revoked_call_ends_when_it_comes_back(rig: Rig) -> None:
             one.get(timeout=10)
         assert raised.value.delivery is delivery
     assert not rig.happened("started")
+
+
+@pytest.mark.parametrize(("maybe", "delivery"), [(False, Delivery.NOT_SENT), (True, Delivery.MAYBE_SENT)])
+def test_a_parked_call_that_is_cancelled_ends_at_once(rig: Rig, maybe: bool, delivery: Delivery) -> None:
+    rig.worker(env=UNPARKS)
+    hold(rig)
+    call_id = rig.send(park=1, maybe=maybe).id
+    eventually(lambda: lot(rig) == (1, 1, 1), "it is parked")
+    with Gateway(Settings(broker_url=rig.urls[0], result_url=rig.urls[1])) as gateway:
+        pending = gateway.pending(call_id)
+        assert pending.state is CallState.PARKED
+        assert pending.cancel()
+        with pytest.raises(CallCancelledError) as raised:
+            pending.result(timeout=5)
+        assert raised.value.delivery is delivery
+        assert pending.state is CallState.CANCELLED
+    rig.acknowledged()
+    assert lot(rig) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("way", ["revoke", "soft limit", "hard limit"])

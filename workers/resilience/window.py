@@ -30,7 +30,12 @@ class Window:
         self._slow = [0] * _BUCKETS
 
     def record(self, now: float, *, failed: bool, slow: bool) -> None:
-        """Count a call that ended at `now` (seconds of any clock that goes forward from 0); it may be both failed and slow."""
+        """Count a call, which may be both failed and slow.
+
+        Args:
+            now: when it ended, in seconds of any clock that goes forward from 0.
+            failed, slow: by the breaker's rules.
+        """
         slot = self._advance(now)
         self._calls[slot] += 1
         self._failed[slot] += failed

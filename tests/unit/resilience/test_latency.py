@@ -5,8 +5,8 @@ import pytest
 from workers.resilience.latency import Latencies
 
 
-def known(*seconds: float, kept: int = 200) -> Latencies:
-    latencies = Latencies(kept)
+def known(*seconds: float, kept: int | None = None) -> Latencies:
+    latencies = Latencies() if kept is None else Latencies(kept)
     for value in seconds:
         latencies.record("a", value)
     return latencies

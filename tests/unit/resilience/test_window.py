@@ -67,6 +67,13 @@ def test_old_calls_go() -> None:
     assert window.reason(115.0) is None
 
 
+def test_a_window_of_another_length() -> None:
+    window = Window(Breaker(window=30.0, min_calls=10))
+    record(window, 101.0, failed=10)
+    assert window.reason(128.9) == "100 % of 10 calls failed in 30 s"
+    assert window.reason(129.0) is None
+
+
 def test_a_bucket_is_used_again_for_its_new_time_alone() -> None:
     window = Window(POLICY)
     for second in range(100, 125):
