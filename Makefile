@@ -2,11 +2,13 @@
 # make dev     the same stack, kept up until Ctrl-C
 # make test    everything that must hold before a change is merged
 # make check   that, without the tests
+# make mutate  mutation testing of the code that decides; minutes
+# make bench   benchmarks
 
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 
-.PHONY: demo dev test check format clean
+.PHONY: demo dev test check format clean mutate bench
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -27,6 +29,12 @@ check: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+mutate: $(VENV)/.installed-dev
+	$(PY) bench/mutate.py
+
+bench: $(VENV)/.installed-dev
+	$(PY) bench/pipeline.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -264,10 +264,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 #: The tables that `[defaults]`, a service and an operation may have.
 SECTIONS = tuple(Policy.__struct_fields__)
+#: Their values that may be off.
+_NULLABLE = {
+    section.name: frozenset(field.name for field in msgspec.structs.fields(section.type) if field.default is None)
+    for section in msgspec.structs.fields(Policy)
+}
 
 
 def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Policy:
     """The policy of several layers of tables, the later one winning value by value.
+
+    `false` switches off what may be off, such as an inherited `limit.rate`: TOML has no null.
 
     Raises:
         msgspec.ValidationError: a table has an unknown key, a value of the wrong type or one that contradicts another.
@@ -275,5 +282,8 @@ def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Policy:
     merged: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for section, values in layer.items():
-            merged.setdefault(section, {}).update(values)
+            off = _NULLABLE.get(section, frozenset())
+            merged.setdefault(section, {}).update(
+                (name, None if value is False and name in off else value) for name, value in values.items()
+            )
     return msgspec.convert(merged, Policy)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UnsetType
 
 from gateway.errors import InvalidCallError
 
@@ -35,17 +36,18 @@ def previous(at: str) -> Any:
 
 def uses_previous(value: object) -> bool:
     """Whether there is a reference anywhere in a value, or in a call's fields."""
-    match value:
-        case Previous():
-            return True
-        case msgspec.Struct():
-            return any(uses_previous(getattr(value, name)) for name in value.__struct_fields__)
-        case Mapping():
-            return any(uses_previous(item) for item in value.values())
-        case list() | tuple():
-            return any(uses_previous(item) for item in value)
-        case _:
-            return False
+    # Asked of every value of every call: the most common types first, and no `match`, which asks one after the other.
+    if value is None or isinstance(value, str | int | float | UnsetType):
+        return False
+    if isinstance(value, Previous):
+        return True
+    if isinstance(value, dict | Mapping):
+        return bool(value) and any(map(uses_previous, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(uses_previous, value))
+    if isinstance(value, msgspec.Struct):
+        return any(uses_previous(getattr(value, name)) for name in value.__struct_fields__)
+    return False
 
 
 def looks_like_reference(value: object) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from workers.resilience.breaker import Permit
 
 __all__ = ["Ask", "Cancelled", "Drop", "Elsewhere", "Go", "Late", "Past", "Verdict", "Wait", "Why"]
@@ -11,9 +13,8 @@ __all__ = ["Ask", "Cancelled", "Drop", "Elsewhere", "Go", "Late", "Past", "Verdi
 Why = Literal["breaker", "limit", "concurrency", "budget"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """An attempt that wants to be sent.
+class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """An attempt that wants to be sent. Encoded it is a list, in this order.
 
     Attributes:
         call_id, service: which call.

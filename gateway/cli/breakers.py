@@ -15,10 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.catalogue import Catalogue, CatalogueError
-from gateway.cli.glance import PHASE_COLOURS, breaker_json, one_line, seconds
+from gateway.cli.glance import PHASE_COLOURS, breaker_json, counted, one_line, seconds
 from gateway.fleet import Fleet
 from gateway.fleet_state import BreakerState, ServiceState
 from gateway.redis_client import ERRORS
+from gateway.service import Service
 from gateway.settings import Settings, SettingsError
 
 __all__ = ["breakers"]
@@ -58,6 +59,11 @@ def open_(service: str, reason: str) -> None:
     """
     with _fleet() as fleet:
         _check(fleet, service)
+        if service in _switched_off():
+            raise click.ClickException(
+                f"{service} has no breaker (breaker.enabled = false in {_path()}); leave that out, and start the"
+                " workers again"
+            )
         fleet.open_breaker(service, by=_by(), reason=one_line(reason))
     click.echo(f"{service}: open until `gateway breakers close {service}`; its calls wait until their deadlines")
 
@@ -100,13 +106,21 @@ def _fleet() -> Iterator[Fleet]:
         ) from None
 
 
-def _catalogued() -> list[str]:
-    """Names of the catalogue's services; none if there is no catalogue that can be read."""
-    path = os.environ.get("GATEWAY_CONFIG") or "gateway.toml"
+def _path() -> str:
+    return os.environ.get("GATEWAY_CONFIG") or "gateway.toml"
+
+
+def _catalogued() -> dict[str, Service]:
+    """The catalogue's services; none if there is no catalogue that can be read."""
     try:
-        return list(Catalogue.load(path).services)
+        return Catalogue.load(_path()).services
     except CatalogueError:
-        return []
+        return {}
+
+
+def _switched_off() -> set[str]:
+    """Services whose workers do not ask their breakers."""
+    return {name for name, service in _catalogued().items() if not service.policy.breaker.enabled}
 
 
 def _check(fleet: Fleet, service: str) -> None:
@@ -135,24 +149,28 @@ def _by() -> str:
 def _show(as_json: bool) -> None:
     with _fleet() as fleet:
         states = fleet.states({*fleet.services(), *_catalogued()})
-    ordered = sorted(states.values(), key=lambda state: (_urgency(state.breaker), state.name))
+    off = _switched_off()
+    ordered = sorted(states.values(), key=lambda state: (state.name in off, _urgency(state.breaker), state.name))
     if as_json:
-        shown = {state.name: breaker_json(state.breaker, state.now) for state in ordered}
+        shown = {
+            state.name: {"enabled": state.name not in off, **breaker_json(state.breaker, state.now)}
+            for state in ordered
+        }
         click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
     if not ordered:
         click.echo("No service was ever called, and there is no catalogue: no breakers.")
         return
-    Console(highlight=False).print(_table(ordered))
+    Console(highlight=False).print(_table(ordered, off))
 
 
 def _urgency(breaker: BreakerState) -> int:
     return _BY_URGENCY.index(breaker.phase) if breaker.phase in _BY_URGENCY else 0
 
 
-def _table(states: list[ServiceState]) -> Table:
+def _table(states: list[ServiceState], off: set[str]) -> Table:
     table = Table(
-        title=f"{len(states)} breakers",
+        title=counted(len(states), "breaker"),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
@@ -168,7 +186,7 @@ def _table(states: list[ServiceState]) -> Table:
         who = [one_line(said) for said in (breaker.reason, breaker.by) if said]
         table.add_row(
             f"[bold]{escape(one_line(state.name))}[/]",
-            f"[{colour}]{escape(breaker.phase)}[/]",
+            "off" if state.name in off else f"[{colour}]{escape(breaker.phase)}[/]",
             _since(state),
             _probes(state),
             str(breaker.trips),

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from gateway.broker import BROKER_ERRORS
 from gateway.catalogue import Catalogue, CatalogueError
+from gateway.cli.glance import counted
 from gateway.collisions import collisions
 from gateway.fleet import Fleet
 from gateway.redis_client import ERRORS, open_sync
@@ -67,7 +68,7 @@ def _catalogue(settings: Settings) -> Iterator[_Finding]:
     except CatalogueError as error:
         yield from (_Finding("error", "catalogue", problem) for problem in error.problems)
         return
-    yield _Finding("ok", "catalogue", f"{len(catalogue.services)} services in {catalogue.path}")
+    yield _Finding("ok", "catalogue", f"{counted(len(catalogue.services), 'service')} in {catalogue.path}")
     for key in catalogue.written_urls:
         yield _Finding(
             "warning", "catalogue", f'{key} is written into the file; take it from the environment: "${{NAME}}"'
@@ -83,7 +84,7 @@ def _catalogue(settings: Settings) -> Iterator[_Finding]:
         for key, cure in sent_unencrypted(service):
             yield _Finding("warning", "catalogue", f"services.{name}.{key} sends its secret unencrypted; {cure}")
         for key, said in colliding(service):
-            yield _Finding("warning", key, said)
+            yield _Finding("warning", "catalogue", f"{key}: {said}")
 
 
 def colliding(service: Service) -> Iterator[tuple[str, str]]:

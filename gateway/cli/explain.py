@@ -11,7 +11,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.catalogue import CatalogueError
-from gateway.cli.glance import PHASE_COLOURS, Glance, breaker_words, one_line, open_catalogue, seconds, state_json
+from gateway.cli.glance import (
+    PHASE_COLOURS,
+    Glance,
+    breaker_words,
+    counted,
+    one_line,
+    open_catalogue,
+    seconds,
+    state_json,
+)
 from gateway.envelope import DEFAULT_DEADLINE_S, MAX_DEADLINE_S
 from gateway.errors import InvalidCallError, UnknownServiceError
 from gateway.fleet_state import ServiceState
@@ -216,7 +225,7 @@ def _state(state: ServiceState, policy: Policy) -> list[tuple[str, str]]:
     if why:
         gate += f" ({'last: ' if breaker.phase == 'closed' else ''}{escape(why)})"
     if breaker.trips:
-        gate += f", opened {breaker.trips} {'time' if breaker.trips == 1 else 'times'}"
+        gate += f", opened {counted(breaker.trips, 'time')}"
     rate = policy.limit.rate or "no limit"
     next_in = limit.next_in_s(state.now, policy.limit)
     if next_in:
@@ -231,7 +240,7 @@ def _state(state: ServiceState, policy: Policy) -> list[tuple[str, str]]:
         ("rate", rate),
         ("in flight", f"{limit.in_flight} of {concurrency}{most}"),
         ("retry budget", f"{state.budget.tokens_at(state.now, policy.retry):.1f} retries"),
-        ("parked", f"{state.parked} {'call' if state.parked == 1 else 'calls'}{due}"),
+        ("parked", f"{counted(state.parked, 'call')}{due}"),
     ]
 
 

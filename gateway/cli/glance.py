@@ -17,6 +17,7 @@ __all__ = [
     "Glance",
     "breaker_json",
     "breaker_words",
+    "counted",
     "one_line",
     "open_catalogue",
     "seconds",
@@ -71,6 +72,11 @@ def seconds(value: float) -> str:
     if value < 600:
         return f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 2 * 3600 else f"{value / 3600:.0f} h"
+
+
+def counted(count: int, thing: str) -> str:
+    """So many of a thing."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.catalogue import Catalogue, CatalogueError
-from gateway.cli.glance import PHASE_COLOURS, Glance, breaker_words, open_catalogue, seconds, state_json
+from gateway.cli.glance import PHASE_COLOURS, Glance, breaker_words, counted, open_catalogue, seconds, state_json
 from gateway.fleet_state import ServiceState
 from gateway.policy import Policy
 from gateway.service import Service
@@ -66,7 +66,7 @@ def _json(catalogue: Catalogue, glance: Glance) -> dict[str, Any]:
 
 def _catalogue(catalogue: Catalogue) -> Table:
     table = Table(
-        title=escape(f"{len(catalogue.services)} services in {catalogue.path}"),
+        title=escape(f"{counted(len(catalogue.services), 'service')} in {catalogue.path}"),
         caption="bounds: total/attempt/connect/pool, in seconds",
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -1,8 +1,6 @@
 """A service that hangs, with thousands of calls waiting for it, hurts no other service and costs no memory."""
 
 import asyncio
-import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gateway import Reply, RestCall
-from gateway.dev.process import Process
 from tests.faults.figures import show
 from tests.faults.fleet import Fleet
 from tests.faults.load import Sample, load, percentile
@@ -30,9 +27,10 @@ breaker = { enabled = false }
 rest.url = "${COUNTING_URL}"
 """
 
-_ROOT = Path(__file__).resolve().parents[2]
 RATE = 50
 DEADLINE_S = 120.0
+#: Calls that are submitted together.
+CHUNK = 500
 WARM_UP_S = 3.0
 MOST_GROWTH_MB = 10.0
 
@@ -83,27 +81,22 @@ SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
         ),
     ],
 )
-def test_a_hanging_service_hurts_no_other(
-    worker: Fleet, counting: CountingService, tmp_path: Path, scale: Scale
-) -> None:
+def test_a_hanging_service_hurts_no_other(worker: Fleet, counting: CountingService, scale: Scale) -> None:
     counting.behave("/bulkhead/well", Conduct(delay_s=0.02))
     counting.behave("/bulkhead/hangs", Conduct(action="hang"))
     ask(worker, WARM_UP_S)
     alone = latencies_ms(ask(worker, scale.seconds))
     before_mb = worker.rss_mb()[0]
-    argv = [sys.executable, "-m", "tests.faults.flood", scale.hanging, "/bulkhead/hangs", str(scale.calls), "120"]
-    with Process(
-        "flood", argv, log=tmp_path / "flood.log", env={**os.environ, **worker.environment}, cwd=_ROOT
-    ) as flood:
-        beside = latencies_ms(ask(worker, scale.seconds))
-        assert flood.wait(60) == 0, flood.tail()
-        took = flood.output().strip()
+    flood = [RestCall(scale.hanging, "GET", "/bulkhead/hangs")] * CHUNK
+    for _ in range(scale.calls // CHUNK):
+        worker.gateway.submit_many(flood, deadline=DEADLINE_S)
+    beside = latencies_ms(ask(worker, scale.seconds))
     after_mb = worker.rss_mb()[0]
     hung = counting.arrivals("/bulkhead/hangs")
-    waiting = worker.waiting(scale.hanging)
+    parked, waiting = worker.parked(scale.hanging), worker.waiting(scale.hanging)
     show(
-        f"{took} submitted to a service that hangs; {len(hung)} arrived there, {worker.parked(scale.hanging)} are"
-        f" parked, {waiting} in the queue",
+        f"{scale.calls} calls to a service that hangs: {len(hung)} arrived there, {parked} are parked, {waiting} are in"
+        " the queue",
         *(
             f"the other service {name}: p50 {percentile(values, 50):.0f} ms, p99 {percentile(values, 99):.0f} ms"
             for name, values in (("alone", alone), ("beside it", beside))
@@ -111,6 +104,6 @@ def test_a_hanging_service_hurts_no_other(
         f"the worker's memory: {before_mb:.1f} MB before, {after_mb:.1f} MB after",
     )
     assert hung
-    assert worker.parked(scale.hanging) + waiting > scale.calls * 0.9
+    assert parked + waiting > scale.calls * 0.9
     assert percentile(beside, 99) <= 2 * percentile(alone, 99)
     assert abs(after_mb - before_mb) <= MOST_GROWTH_MB

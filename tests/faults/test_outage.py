@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,9 @@ def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale
     meanwhile = [arrival for arrival in arrivals if tripped < arrival.at < closed]
     late = [arrival for arrival in meanwhile if arrival.at < tripped + SETTLED_S]
     rounds = apart(meanwhile[len(late) :])
-    ramp = [sum(closed + n / 2 <= a.at < closed + n / 2 + 0.5 for a in arrivals) for n in range(8)]
+    per_half_s = [sum(closed + n / 2 <= a.at < closed + n / 2 + 0.5 for a in arrivals) for n in range(8)]
+    waited = [watch.parked(closed + n) for n in range(ceil(start + scale.seconds + 60.0 - closed))]
+    released = [before - after for before, after in pairwise(waited) if before > 0]
     lost = [sample.outcome for sample in samples if not isinstance(sample.outcome, Reply)]
     recovered = max(sample.ended for sample in samples if sample.submitted < closed) - closed
     show(
@@ -84,7 +88,8 @@ def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale
         f" {closed - start - scale.well_at:.2f} s after the service was well",
         f"failed {sum(a.status == 503 for a in arrivals)} requests in all, of them {len(late)} after the trip;"
         f" probes in each half-open phase: {[len(each) for each in rounds]}",
-        f"arrivals in each half second after closing: {ramp} (steady: {scale.rate / 2:g})",
+        f"arrivals in each half second after closing: {per_half_s} (steady: {scale.rate / 2:g});"
+        f" let out of parking in each second: {released}",
         f"{len(samples)} calls, {len(lost)} lost; what waited had its reply within {recovered:.1f} s of closing",
     )
     picture = os.environ.get("OUTAGE_SVG")
@@ -96,9 +101,11 @@ def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale
     assert len(rounds) >= 2
     assert [len(each) for each in rounds] == [PROBES] * len(rounds)
     assert breaker["phase"] == "closed"
-    # It comes back as a ramp: the first half second is not the fullest, and none is a herd.
-    assert ramp[0] < max(ramp)
-    assert max(ramp) <= MOST_OF_STEADY * scale.rate / 2
+    # What waited comes back as a ramp. Its last second has what was left.
+    assert sum(released) == waited[0] > scale.rate
+    assert released[0] <= waited[0] / 4
+    assert released[:-1] == sorted(released[:-1])
+    assert max(per_half_s) <= MOST_OF_STEADY * scale.rate / 2
 
 
 def apart(arrivals: Sequence[Arrival], gap_s: float = 0.5) -> list[list[Arrival]]:

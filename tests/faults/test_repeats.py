@@ -60,8 +60,11 @@ def test_what_may_not_be_repeated_arrives_once(
     assert len(counting.arrivals(path)) == 1
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
-@pytest.mark.parametrize("conduct", [RESET, HANG], ids=["reset after sending", "timeout"])
+@pytest.mark.parametrize(
+    ("method", "conduct"),
+    [*((method, RESET) for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")), ("GET", HANG), ("PUT", HANG)],
+    ids=lambda value: value.action if isinstance(value, Conduct) else value,
+)
 def test_an_idempotent_method_is_repeated(
     fleet: Fleet, counting: CountingService, method: str, conduct: Conduct
 ) -> None:

@@ -66,7 +66,7 @@ class Server:
             "expires_s": 3600,
             "results": "result-",
             "services": {"s": self.terms},
-            "asks": [(call_id, "s", number, token, parks, left, patience, int(hedge), life)],
+            "asks": [(call_id, "s", number, token, parks, left, patience, hedge, life)],
         }
         reply = msgspec.json.decode(ADMIT.run_sync(self.client, msgspec.json.encode(request)))
         assert float(reply["now"]) == pytest.approx(now)
@@ -94,7 +94,7 @@ class Server:
         REPORT.run_sync(self.client, msgspec.json.encode(request))
 
     def end(self, call_id: str, number: int, now: float, health: str = "good", probe: int = 0) -> None:
-        self.report(now, ends=[(call_id, "s", number, 0, health, probe, 0, 0)])
+        self.report(now, ends=[(call_id, "s", number, 0, health, probe == 1, False, False)])
 
     def record(self, call_id: str) -> dict[str, str]:
         return {name.decode(): value.decode() for name, value in self.client.hgetall(f"gateway:call:{call_id}").items()}
@@ -316,7 +316,7 @@ def test_a_call_of_a_dead_worker_is_taken_over_and_its_owner_fenced_off(server: 
 
 def test_an_attempt_that_ended_before_its_worker_died_interrupts_nothing(server: Server) -> None:
     server.ask("c", T0)
-    server.report(T0 + 1, ends=[("c", "s", 1, 1, "bad", 0, 0, 1)])
+    server.report(T0 + 1, ends=[("c", "s", 1, 1, "bad", False, False, True)])
     answer = server.ask("c", T0 + 31)
     assert (answer[0], answer[2], answer[6], answer[8]) == ("go", 2, 0, 1)
 
@@ -324,7 +324,7 @@ def test_an_attempt_that_ended_before_its_worker_died_interrupts_nothing(server:
 @pytest.mark.parametrize(("acted", "interrupted"), [(0, 0), (1, 1)])
 def test_a_call_that_was_given_back_is_taken_at_once(server: Server, acted: int, interrupted: int) -> None:
     server.ask("c", T0)
-    server.report(T0 + 1, ends=[("c", "s", 0, 1, "neutral", 0, 1, acted)])
+    server.report(T0 + 1, ends=[("c", "s", 0, 1, "neutral", False, True, acted == 1)])
     answer = server.ask("c", T0 + 2)
     assert (answer[0], answer[6]) == ("go", interrupted)
 

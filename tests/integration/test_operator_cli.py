@@ -13,10 +13,13 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
-from gateway import fleet_keys
+from gateway import Catalogue, Gateway, PendingCall, RestCall, Settings, fleet_keys
 from gateway.cli import main
 from gateway.dev.process import free_port
 from gateway.dev.valkey import Valkey
+from gateway.errors import CircuitOpenError, ServiceRejectedError
+from tests.integration.stack import Stack
+from tests.servers.worker import Worker
 
 DATABASE = 10
 CATALOGUE = """
@@ -77,7 +80,7 @@ def test_breakers_of_a_fleet(store: Any, run: Run) -> None:
     assert 90 <= int(users[2]) < 110
     assert users[-5:] == ["5", "failures", "in", "a", "row"]
     assert ["gone", "closed", "0"] in lines
-    assert ["partner", "closed", "0"] in lines
+    assert ["partner", "off", "0"] in lines
     assert max(map(len, shown.output.splitlines())) <= 80
 
 
@@ -191,3 +194,48 @@ def test_doctor_compares_the_clocks(run: Run) -> None:
     assert shown.exit_code == 0, shown.output
     assert "answers, and evicts nothing" in shown.output
     assert "clock is" not in shown.output  # this host has the server's
+
+
+def test_a_breaker_that_is_switched_off_cannot_be_opened(store: Any, run: Run) -> None:
+    shown = run("breakers", "open", "partner")
+    assert shown.exit_code == 1
+    assert "partner has no breaker (breaker.enabled = false in " in words(shown)
+    assert not store.exists(fleet_keys.breaker("partner"))
+    assert json.loads(run("breakers", "--json").output)["partner"]["enabled"] is False
+
+
+def test_by_hand_acts_on_the_next_call(stack: Stack, valkey: Valkey, tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text('[services.user-service]\nrest.url = "${USER_SERVICE_URL}"\n')
+    urls = {"GATEWAY_BROKER_URL": valkey.url(11), "GATEWAY_RESULT_URL": valkey.url(12), "GATEWAY_CONFIG": str(config)}
+    environment = {**urls, "USER_SERVICE_URL": stack.users.rest_url, "COLUMNS": "120"}
+    call = RestCall("user-service", "GET", "/users/{user_id}", path={"user_id": "123"})
+
+    def shell(*arguments: str) -> Result:
+        return CliRunner(env=environment).invoke(main, arguments)
+
+    worker = Worker("workers.app", tmp_path, env=environment, concurrency=10)
+    try:
+        with Gateway(Settings.from_env(environment), Catalogue.load(config)) as gateway:
+            assert _asked(gateway.submit(call))
+            assert shell("breakers", "open", "user-service", "--reason", "test").exit_code == 0
+            with pytest.raises(CircuitOpenError):
+                gateway.submit(call, deadline=2.0).result(timeout=20)
+            parked = gateway.submit(call, deadline=60.0)
+            ends = time.monotonic() + 20
+            while "parked 1 call," not in (said := words(shell("explain", "user-service", "GET", "/"))):
+                assert time.monotonic() < ends, said
+                time.sleep(0.05)
+            assert "open by hand (test, " in said
+            assert shell("breakers", "close", "user-service").exit_code == 0
+            assert _asked(parked)
+            assert json.loads(shell("breakers", "--json").output)["user-service"]["phase"] == "closed"
+    finally:
+        worker.process.stop()
+
+
+def _asked(pending: PendingCall) -> bool:
+    """Whether the service was asked: without a key it says no, which is an answer."""
+    with pytest.raises(ServiceRejectedError):
+        pending.result(timeout=20)
+    return True

@@ -2,55 +2,19 @@
 
 import base64
 import json
-import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from celery import chain, chord
 
 from gateway import Gateway
-from gateway.dev.valkey import Valkey
-from gateway.errors import CallCancelledError, Delivery, ServiceUnavailableError
-from gateway.fleet_keys import parked, parked_deadlines, parked_messages
+from gateway.errors import CallCancelledError, Delivery
 from gateway.records import CallState, key_of
 from gateway.settings import Settings
+from tests.integration.parked_calls import SERVICE, UNPARKS, hold, let_go, lot
 from tests.integration.pool_rig import CALL, Rig, eventually
 from tests.integration.test_pool_calls import call_signature, captured_events
-
-SERVICE = "user-service"
-UNPARKS = {"POOL_UNPARKS": json.dumps({SERVICE: {"limit": {"concurrency": 10_000}}})}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Valkey]:
-    """A server of the test's own, which it may stop."""
-    (tmp_path / "store").mkdir()
-    server = Valkey(tmp_path / "store")
-    yield server
-    server.stop()
-
-
-def hold(rig: Rig) -> None:
-    """Nothing goes through the gate."""
-    rig.results.hset("gateway:breaker:" + SERVICE, mapping={"phase": "open", "until": "inf"})
-
-
-def let_go(rig: Rig) -> None:
-    rig.results.delete("gateway:breaker:" + SERVICE)
-
-
-def lot(rig: Rig) -> tuple[int, int, int]:
-    """How many calls are parked, by all three of their traces."""
-    results = rig.results
-    return (
-        int(results.zcard(parked(SERVICE))),
-        int(results.zcard(parked_deadlines(SERVICE))),
-        int(results.hlen(parked_messages(SERVICE))),
-    )
 
 
 def test_a_parked_call_comes_back_once_and_has_its_reply(rig: Rig) -> None:
@@ -204,7 +168,7 @@ def test_a_parked_call_that_is_cancelled_ends_at_once(rig: Rig, maybe: bool, del
         with pytest.raises(CallCancelledError) as raised:
             pending.result(timeout=5)
         assert raised.value.delivery is delivery
-        assert pending.state is CallState.CANCELLED
+        assert gateway.pending(call_id).state is CallState.CANCELLED
     rig.acknowledged()
     assert lot(rig) == (0, 0, 0)
 
@@ -224,131 +188,3 @@ def test_what_would_end_a_call_waits_while_it_is_being_parked(rig: Rig, way: str
     assert len(rig.happened("parked")) == 1
     rig.acknowledged()
     assert lot(rig) == (0, 0, 0)
-
-
-def test_a_cold_stop_parks_and_acknowledges_what_is_being_parked(rig: Rig) -> None:
-    worker = rig.worker(env={})
-    pending = [rig.send(park=1, park_s=1.0) for _ in range(20)]
-    eventually(lambda: len(rig.happened("parking")) == 20, "all are being parked")
-    worker.cold_stop()
-    worker.wait(15)
-    assert (rig.queued(), rig.unacked(), lot(rig)) == (0, 0, (20, 20, 20))
-    rig.worker(env=UNPARKS)
-    for result in pending:
-        assert result.get(timeout=10)["status"] == 200
-    assert sorted(rig.happened("started")) == sorted(result.id for result in pending)
-
-
-def test_a_cold_stop_amid_parking_leaves_each_call_in_one_place(rig: Rig) -> None:
-    worker = rig.worker(concurrency=500)
-    pending = [rig.send(park=1, sleep_s=30) for _ in range(300)]
-    eventually(lambda: len(rig.happened("parking")) > 50, "some are parked")
-    worker.cold_stop()
-    worker.wait(15)
-    waiting = {json.loads(entry)["headers"]["id"] for entry in rig.broker.lrange("calls", 0, -1)}
-    away = set(rig.results.zrange(parked(SERVICE), 0, -1))
-    assert not waiting & away
-    assert waiting | away == {result.id for result in pending}
-    assert rig.unacked() == 0
-
-
-def test_redis_that_does_not_answer_is_an_error_in_time(rig: Rig, store: Valkey, tmp_path: Path) -> None:
-    # The fleet's state on a server of its own, so that only this one is away.
-    rig.worker(env={**UNPARKS, "POOL_FLEET": store.url()})
-    fleet = redis.Redis.from_url(store.url(), decode_responses=True)
-    fleet.hset("gateway:breaker:" + SERVICE, mapping={"phase": "open", "until": "inf"})
-    first = rig.send(park=1)
-    eventually(lambda: fleet.zcard(parked(SERVICE)), "the first one is parked, over a connection that stays")
-    result = rig.send(park=1, park_s=1.0)
-    eventually(lambda: result.id in rig.happened("parking"), "it is being parked")
-    store.process.signal(signal.SIGSTOP)
-    try:
-        began = time.monotonic()
-        with pytest.raises(ServiceUnavailableError, match="could not be parked"):
-            result.get(timeout=20)
-        assert time.monotonic() - began < 4
-        rig.acknowledged()
-    finally:
-        store.process.signal(signal.SIGCONT)
-    # It was parked late, when nobody waited for an answer any more; the next one takes that back.
-    eventually(lambda: fleet.zrange(parked(SERVICE), 0, -1) == [first.id, result.id], "it was parked after all")
-    later = rig.send(park=1)
-    eventually(lambda: fleet.zrange(parked(SERVICE), 0, -1) == [first.id, later.id], "it is taken back")
-    assert rig.happened("came-back-1") == []
-    fleet.close()
-
-
-def test_parked_calls_survive_a_restart_of_redis(tmp_path: Path) -> None:
-    store = Valkey(tmp_path, append_only=True)
-    rig = Rig(store, tmp_path)
-    try:
-        worker = rig.worker(env=UNPARKS)
-        hold(rig)
-        pending = [rig.send(park=1) for _ in range(20)]
-        eventually(lambda: lot(rig)[0] == 20, "all are parked")
-        rig.acknowledged()
-        store.restart()
-        let_go(rig)
-        for result in pending:
-            assert rig.app.AsyncResult(result.id).get(timeout=30)["status"] == 200
-        assert sorted(rig.happened("started")) == sorted(result.id for result in pending)
-        assert "a defect" not in worker.output()
-    finally:
-        rig.close()
-        store.stop()
-
-
-def memory_kb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
-
-
-def enqueue(rig: Rig, count: int, name: str = "call") -> set[str]:
-    """Many calls that are parked once."""
-    amqp: Any = rig.app.amqp
-    kwargs = {"call": CALL, "correlation_id": "order-42", "do": {"park": 1}, "filling": "x" * 2000}
-    ids = {f"{name}-{number}" for number in range(count)}
-    with rig.app.connection_for_write() as connection, amqp.Producer(connection) as producer, producer.batch(1000):
-        for call_id in ids:
-            message = amqp.create_task_message(call_id, "gateway.call", kwargs=kwargs)
-            amqp.send_task_message(producer, "gateway.call", message, queue="calls")
-    return ids
-
-
-def test_five_thousand_come_back_exactly_once(rig: Rig) -> None:
-    first, _ = (rig.worker(concurrency=200, env=UNPARKS) for _ in range(2))
-    hold(rig)
-    # What the first calls load and allocate is not what parked ones hold.
-    ids = enqueue(rig, 500, "first")
-    eventually(lambda: lot(rig)[0] == 500, "the first are parked")
-    before = memory_kb(first.pid)
-    ids |= enqueue(rig, 4500)
-    eventually(lambda: lot(rig)[0] == 5000, "all are parked", 60)
-    rig.acknowledged()
-    grown = memory_kb(first.pid) - before
-    assert grown < 10_000, f"{grown} kB"
-    let_go(rig)
-    eventually(lambda: len(rig.happened("ended")) >= 5000, "all came back", 60)
-    rig.acknowledged()
-    came = rig.happened("came-back-1")
-    assert len(came) == 5000
-    assert set(came) == ids
-    assert lot(rig) == (0, 0, 0)
-
-
-def test_an_unparker_that_is_killed_loses_nothing_and_its_duplicates_can_be_told(rig: Rig) -> None:
-    # Nobody takes what is published: all of it can be looked at.
-    parker = rig.worker(concurrency=200)
-    ids = enqueue(rig, 3000)
-    eventually(lambda: lot(rig)[0] == 3000, "all are parked", 60)
-    rig.acknowledged()
-    parker.stop()
-    published = rig.broker
-    victims = [rig.worker(env=UNPARKS, queues=["elsewhere"]) for _ in range(2)]
-    eventually(lambda: published.llen("calls") > 100, "they are being published")
-    victims[0].kill()
-    # What the victim had claimed comes back when its claims end.
-    eventually(lambda: lot(rig) == (0, 0, 0), "all are published", 60)
-    headers = [json.loads(entry)["headers"] for entry in published.lrange("calls", 0, -1)]
-    assert {one["id"] for one in headers} == ids
-    assert {one["gateway_parks"] for one in headers} == {1}

@@ -284,6 +284,31 @@ def test_a_command_that_is_sent_again_claims_the_same(store: Valkey, make: Make)
     assert keys(store) == []
 
 
+def test_a_key_is_taken_only_from_the_call_that_was_found_ended(store: Valkey, make: Make) -> None:
+    gateway = make()
+    first, claim = gateway.submit(CHARGE, idempotency_key=KEY), Claim.of("orders", KEY, CHARGE)
+    end(gateway, first, ServiceUnavailableError("refused", delivery=Delivery.NOT_SENT))
+    options: dict[str, Any] = dict.fromkeys(("correlation_id", "request_id", "traceparent", "tracestate"))
+    draft = Intake(gateway.settings, None).draft(CHARGE, deadline=9.0, idempotency_key=KEY, **options)
+    one, other = draft.at(time.time()), draft.at(time.time())
+    assert gateway._results.claim(one, claim, instead_of=first.id)[0] is None
+    held, _ = gateway._results.claim(other, claim, instead_of=first.id)
+    assert held is not None
+    assert held.call_id == one.call_id
+    assert key_of(other.call_id) not in keys(store)
+
+
+def test_who_joined_an_ended_call_has_not_joined_the_next(store: Valkey, make: Make) -> None:
+    gateway = make()
+    first = gateway.submit(CHARGE, idempotency_key=KEY)
+    gateway.submit(CHARGE, idempotency_key=KEY)
+    end(gateway, first, ServiceUnavailableError("refused", delivery=Delivery.NOT_SENT))
+    with pytest.raises(GatewayUnavailableError) as caught:
+        make(broker=f"redis://127.0.0.1:{free_port()}/0").submit(CHARGE, idempotency_key=KEY)
+    assert caught.value.delivery is Delivery.NOT_SENT
+    assert keys(store) == [key_of(first.id)]
+
+
 def test_a_server_that_forgot_the_script_learns_it_again(store: Valkey, make: Make) -> None:
     gateway = make()
     pending = gateway.submit(CHARGE, idempotency_key=KEY)
@@ -314,7 +339,7 @@ def test_a_key_costs_no_round_trip(store: Valkey, make: Make) -> None:
     assert commands(idempotency_key=KEY) == ["EVALSHA"]
     assert commands(idempotency_key=KEY) == ["EVALSHA"]
     # In one pipeline.
-    assert commands() == ["HSET", "EXPIREAT", "TIME"]
+    assert commands() == ["HSET", "EXPIREAT"]
 
 
 def arrivals(gateway: Gateway, correlation_id: str) -> int:

@@ -80,7 +80,7 @@ local function ask_breaker(state, hedge)
       state.granted, state.breaker_changed = math.max(0, state.granted - dead), true
     end
   end
-  if hedge == 1 or state.granted >= state.policy.probes then return -1, 0 end
+  if hedge or state.granted >= state.policy.probes then return -1, 0 end
   return nil, 1
 end
 
@@ -133,7 +133,7 @@ local function answer(ask)
     wait = math.max(0, math.max(state.tat, now) - (policy.burst - 1) * policy.interval - now)
     if wait > patience then return hold('limit', wait, -1) end
   end
-  if hedge == 1 then
+  if hedge then
     if state.tokens < 1 or wait > 0 then return hold('budget', -1, -1) end
     state.tokens, state.budget_changed = state.tokens - 1, true
   elseif number > 1 and paid ~= number then

@@ -5,11 +5,10 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from contextlib import suppress
-from time import monotonic
 from typing import Any
 
 from gateway.clock import FleetClock
-from gateway.errors import Delivery, RateLimitedError
+from gateway.errors import Delivery, RateLimitedError, ServiceTimeoutError, ServiceUnavailableError
 from gateway.outcome import Failure
 from gateway.policy import Policy
 from gateway.service import Service
@@ -17,20 +16,18 @@ from workers.attempt import Answer
 from workers.execution import Execution
 from workers.fleet.admission import LEASE_S, Admission
 from workers.fleet.leases import Leases
+from workers.fleet.line import AwayError, Line
 from workers.fleet.own_view import OwnView
 from workers.fleet.reports import End, Reports
+from workers.resilience.admit import PATIENCE_S
 from workers.resilience.health import Health, health_of
 from workers.resilience.latency import Latencies
 from workers.verdict import Ask, Go, Late, Verdict, Wait
 
-__all__ = ["PATIENCE_S", "SharedFleet"]
+__all__ = ["SharedFleet"]
 
 _log = logging.getLogger("gateway.fleet")
 
-#: How long an attempt waits in its worker for a limit or the budget, before the call is parked.
-PATIENCE_S = 0.25
-#: After Redis did not answer it is left alone for so long.
-_REST_S = 1.0
 #: An attempt that says nothing for so long after its time is taken for dead, with its worker.
 _DEAD_AFTER_S = 5.0
 
@@ -53,13 +50,12 @@ class SharedFleet:
     ) -> None:
         policies: dict[str, Policy] = {name: service.policy for name, service in services.items()}
         self._clock = clock
-        self._admission = Admission(client, policies, worker=worker, results=results, clock=clock)
-        self._reports = Reports(client, policies, worker=worker, phases=self._admission.phases)
+        self._reports = Reports(policies, worker=worker)
+        self._line = Line(client, Admission(policies, worker=worker, results=results), self._reports, clock)
         self._leases = Leases(client, lease_s=LEASE_S)
         self._views = {name: OwnView(name, policy) for name, policy in policies.items()}
         self._latencies = Latencies()
         self._waiting: defaultdict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
-        self._rests_until = 0.0
 
     async def ask(self, execution: Execution) -> Verdict:
         """May the call's next attempt be sent?"""
@@ -84,16 +80,15 @@ class SharedFleet:
 
     async def _ask(self, ask: Ask) -> Verdict:
         view = self._views[ask.service]
-        if monotonic() >= self._rests_until:
-            try:
-                verdict = await self._admission.ask(ask)
-            except Exception as error:  # whatever it is, calls must go on
-                self._rests_until = monotonic() + _REST_S
-                _log.warning("the fleet's Redis does not answer (%s); this worker decides alone", type(error).__name__)
-            else:
-                phase, until = self._admission.phases[ask.service]
-                view.breaker.follow(phase, until)
-                return verdict
+        try:
+            verdict = await self._line.ask(ask)
+        except AwayError:
+            pass
+        else:
+            if not self._reports.has_trip(ask.service):
+                # An answer from before its own trip was told would close the breaker again.
+                view.breaker.follow(*self._line.phases[ask.service])
+            return verdict
         if ask.left_s <= 0:
             return Late(ask.token, ask.number, "")
         return view.decide(ask, self._clock.now())
@@ -128,6 +123,7 @@ class SharedFleet:
                 maybe_sent=execution.attempt_delivery is Delivery.MAYBE_SENT,
             )
         )
+        self._line.tell()
         self._wake_one(name)
 
     def over(self, execution: Execution, *, acted: bool) -> None:
@@ -153,6 +149,7 @@ class SharedFleet:
                 maybe_sent=acted,
             )
         )
+        self._line.tell()
 
     def parked(self, execution: Execution) -> None:
         """A call has left this worker; whoever parked it gave its lease back."""
@@ -178,7 +175,7 @@ class SharedFleet:
         await self._leases.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
-                await self._reports.settle()
+                await self._line.settle()
 
     def _learn(
         self,
@@ -199,8 +196,11 @@ class SharedFleet:
             view.penalty.learn(now, result.retry_after_s)
             self._reports.block(view.service, result.retry_after_s)
         if view.adaptive is not None and health is not Health.NEUTRAL:
-            view.adaptive.sample(elapsed_s, execution.in_flight, health is Health.GOOD)
-            current = self._admission.concurrency.get(view.service, view.policy.limit.concurrency)
+            overloaded = isinstance(result, Failure) and issubclass(
+                result.error, ServiceTimeoutError | ServiceUnavailableError
+            )
+            view.adaptive.sample(elapsed_s, execution.in_flight, not overloaded)
+            current = self._line.concurrency.get(view.service, view.policy.limit.concurrency)
             found = view.adaptive.adjust(now, current)
             if found is not None:
                 self._reports.concurrency(view.service, found)

@@ -3,8 +3,8 @@
 -- ARGV[1], JSON:
 --   now     Unix seconds; absent: this server's clock
 --   ttl     seconds that a record is kept beyond its deadline
---   calls   a list of {id, service, message, due (absent: at once), deadline_at, token, attempts, free, maybe, spent,
---           paid, why}
+--   calls   a list of {id, service, message, due (absent: at once), deadline_at, token (0: no lease could be had),
+--           attempts, free, maybe, spent, paid, why}
 --   forget  a list of {id, service, token}: parked by an earlier run whose answer never arrived, and ended since
 -- Returns JSON: a list of 1 (parked) or 0 (the call belongs to another by now), one for each of `calls`.
 --
@@ -33,8 +33,13 @@ end
 local answers = {}
 for index, call in ipairs(asked.calls) do
   local key = 'gateway:call:' .. call.id
-  local record = redis.call('HMGET', key, 'lease', 'state')
+  local record = redis.call('HMGET', key, 'lease', 'state', 'lease_until')
   local mine = tonumber(record[1] or 0) == call.token
+  if not mine and call.token == 0 and record[2] ~= 'parked' and tonumber(record[3] or 0) <= now then
+    -- Its worker could not ask for a lease, and nobody has one.
+    mine = true
+    redis.call('HINCRBY', key, 'lease', 1)
+  end
   if not mine and not record[1] and redis.call('EXISTS', key) == 0 then
     -- Records live longer than calls: this server has lost its data, and nobody else has the call.
     mine = true

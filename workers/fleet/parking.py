@@ -66,7 +66,7 @@ class ParkingLot:
             message: as `Job.message` packs it.
             until: Unix seconds of Redis's clock when it may go on; None: as soon as the service's gate lets it through.
             deadline_at: of the call, in Unix seconds.
-            token: the worker's lease of the call.
+            token: the worker's lease of the call; 0 if Redis was away when it asked for one.
             attempts, free, maybe, spent_s, paid: what the record keeps, see `gateway.records`.
             why: one line for operators.
 

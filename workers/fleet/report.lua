@@ -9,7 +9,7 @@
 -- health: "good", "bad", "neutral"; over: this worker is done with the call; maybe: the service
 -- may have acted on the attempt. number 0 stands for a call that ended without an attempt.
 --
--- Returns JSON: {now, breakers: {service: [phase, until]}}.
+-- Returns JSON: {now, services: {service: [phase, until, 0]}}.
 
 local request = cjson.decode(ARGV[1])
 local now = request.now
@@ -59,20 +59,20 @@ for _, item in ipairs(request.ends) do
   if number > 0 then
     local member = id .. '#' .. number
     call('ZREM', 'gateway:inflight:' .. name, member)
-    if probe == 1 then probe_ended(name, member, health) end
+    if probe then probe_ended(name, member, health) end
     if health == 'good' then good[name] = true end
   end
   if token > 0 then
     local key = 'gateway:call:' .. id
     local r = call('HMGET', key, 'lease', 'open')
     if tonumber(r[1] or '0') == token then
-      if over == 1 then
+      if over then
         call('HSET', key, 'lease_until', 0)
-        if maybe == 0 then call('HSET', key, 'open', 0) end
+        if not maybe then call('HSET', key, 'open', 0) end
       elseif tonumber(r[2] or '0') == number then
         call('HSET', key, 'open', 0)
       end
-      if maybe == 1 then call('HSET', key, 'maybe', 1) end
+      if maybe then call('HSET', key, 'maybe', 1) end
     end
   end
 end
@@ -117,9 +117,9 @@ for _, found in ipairs(request.adaptive) do
   end
 end
 
-local breakers = {}
+local services = {}
 for name in pairs(seen) do
   local b = call('HMGET', 'gateway:breaker:' .. name, 'phase', 'until')
-  if b[1] then breakers[name] = {b[1], b[2] or '0'} end
+  if b[1] then services[name] = {b[1], b[2] or '0', 0} end
 end
-return cjson.encode({now = stamp(now), breakers = breakers})
+return cjson.encode({now = stamp(now), services = services})

@@ -1,6 +1,7 @@
 """Lua scripts that run in the shared Redis: each decides and writes in one atomic step."""
 
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -37,6 +38,28 @@ class Script:
             # Never seen, or forgotten with a restart: EVAL also teaches it.
             answer = await client.eval(self._source, 0, *args)
         return answer
+
+    @staticmethod
+    async def run_all(client: Any, steps: "Sequence[tuple[Script, str | bytes]]") -> list[bytes]:
+        """Run several in this order and in one round trip, each with its document.
+
+        Raises:
+            redis.RedisError, OSError: the server is away, or refuses; earlier ones have had their effect.
+        """
+        if len(steps) == 1:
+            script, document = steps[0]
+            return [await script.run(client, document)]
+        async with client.pipeline(transaction=False) as pipe:
+            for script, document in steps:
+                pipe.evalsha(script._sha, 0, document)
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        for position, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                script, document = steps[position]
+                answers[position] = await script.run(client, document)
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
 
     def run_sync(self, client: Any, *args: str | bytes) -> bytes:
         """`run` through a blocking client."""

@@ -155,7 +155,6 @@ class AsyncioPool(BasePool):
     # -- ending jobs ---------------------------------------------------------------------------------------------------
 
     def _settled(self, job: Job) -> None:
-        """On the loop's thread."""
         if isinstance(job.outcome, Parked | Dropped):
             # Nothing to store: no tracer, and no wait behind those whose outcomes are stored.
             self._bell.post(partial(self._finish, job))
@@ -173,9 +172,9 @@ class AsyncioPool(BasePool):
         if job.silenced or job.parking or job.stage is not Stage.RUNNING:
             return
         limit_s = (job.soft_limit_s if soft else job.hard_limit_s) or 0.0
+        if not (soft or job.silence()):
+            return
         if not soft:
-            if not job.silence():
-                return
             self._cancel(job)
         job.on_timeout(soft, limit_s)
 
@@ -194,7 +193,7 @@ class AsyncioPool(BasePool):
         """End a call that nobody wants any more; its outcome says so, and whether the service may have acted.
 
         A call that has its outcome keeps it, and so does one that gets it in spite of its cancellation. One that is
-        being parked goes on to that; it ends when its message comes back.
+        being parked ends when its message comes back.
         """
         if job.silenced or job.stage in (Stage.SETTLED, Stage.OVER):
             return
@@ -263,10 +262,7 @@ class AsyncioPool(BasePool):
         self._end()
 
     def on_terminate(self) -> None:
-        """Cold: cancel everything. Only what has its outcome already is stored and acknowledged, or given up.
-
-        What is being parked is parked and acknowledged: given back, its message would be there twice.
-        """
+        """Cold: cancel everything but what is being parked. Only what has its outcome is stored, or given up."""
         if self._stopped or self._loop is None:
             return
         self.on_close()

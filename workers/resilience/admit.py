@@ -23,7 +23,7 @@ __all__ = ["PATIENCE_S", "admit", "deadline"]
 #: How long an attempt waits in its worker for a limit, a place or the budget, before the call is parked.
 PATIENCE_S = 0.25
 #: How often a place is asked for, if no attempt of this worker gives one back.
-_POLL_S = 0.05
+_POLL_S = 0.1
 #: A call that has less time than this left, and cannot know when it may go on, is not parked any more.
 _LAST_CALL_S = 1.0
 

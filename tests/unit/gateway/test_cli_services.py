@@ -131,7 +131,10 @@ def test_doctor_warns_of_collisions(tmp_path: Path) -> None:
     path.write_text('[services.users]\nrest.url = "http://users"\nretry = { budget = 0.0, budget_per_s = 0.0 }\n')
     env = {"GATEWAY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0", "GATEWAY_CONFIG": str(path), "COLUMNS": "200"}
     said = " ".join(CliRunner(env=env).invoke(doctor).output.split())
-    assert "warning │ services.users │ retry.budget = 0 and retry.budget_per_s = 0 pay for no second attempt" in said
+    assert (
+        "warning │ catalogue │ services.users: retry.budget = 0 and retry.budget_per_s = 0 pay for no second attempt"
+        in said
+    )
 
 
 @pytest.mark.parametrize(

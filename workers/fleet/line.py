@@ -1,0 +1,123 @@
+"""The line to the fleet's Redis: what became of attempts and which may be sent, in one round trip after the other.
+
+What is told goes before what is asked, so that a place that was given back can be taken in the same moment. While one
+round trip is under way everything else collects for the next: their number does not grow with that of the calls.
+"""
+
+import asyncio
+import logging
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from gateway.clock import FleetClock
+from workers.fleet.admission import Admission
+from workers.fleet.reports import Reports
+from workers.fleet.script import Script
+from workers.resilience.breaker import Phase
+from workers.verdict import Ask, Verdict
+
+__all__ = ["AwayError", "Line"]
+
+_log = logging.getLogger("gateway.fleet")
+
+#: Redis that does not answer must not hold up calls.
+_PATIENCE_S = 1.0
+#: After it did not, it is left alone for so long.
+_REST_S = 1.0
+#: Questions of one round trip; more would hold Redis up for everybody else.
+_MOST = 200
+
+
+class AwayError(Exception):
+    """Redis does not answer."""
+
+
+class Line:
+    """Belongs to one event loop.
+
+    Args:
+        client: of the Redis that holds the fleet's state.
+        admission: makes the questions.
+        reports: has what is to be told.
+        clock: learns the time of that Redis.
+
+    Attributes:
+        phases: of the services' breakers, as the fleet has them: phase, and until when an open one stays so (Unix
+            seconds).
+        concurrency: the limits of attempts at once, as they are now.
+    """
+
+    def __init__(self, client: Any, admission: Admission, reports: Reports, clock: FleetClock) -> None:
+        self._client = client
+        self._admission = admission
+        self._reports = reports
+        self._clock = clock
+        self._admit, self._report = Script("admit.lua"), Script("report.lua")
+        self._asks: list[tuple[Ask, asyncio.Future[Verdict]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._rests_until = 0.0
+        self.phases: dict[str, tuple[Phase, float]] = {}
+        self.concurrency: dict[str, int] = {}
+
+    async def ask(self, ask: Ask) -> Verdict:
+        """May this attempt be sent?
+
+        Raises:
+            AwayError: Redis does not answer, or did not a moment ago.
+        """
+        if monotonic() < self._rests_until:
+            raise AwayError
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._asks.append((ask, answer))
+        self.tell()
+        return await answer
+
+    def tell(self) -> None:
+        """There is something to tell. It goes out at the end of the loop's tick, or after the round trip before."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def settle(self) -> None:
+        """Wait until all is told."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._asks or self._reports:
+                asks, self._asks = self._asks[:_MOST], self._asks[_MOST:]
+                try:
+                    verdicts = await self._round_trip([ask for ask, _ in asks])
+                except Exception as error:  # whatever it is, calls must go on
+                    self._rests_until = monotonic() + _REST_S
+                    _log.warning("the fleet's Redis does not answer (%s); this worker decides alone", _kind(error))
+                    for _, answer in asks:
+                        if not answer.done():
+                            answer.set_exception(AwayError())
+                    continue
+                for (_, answer), verdict in zip(asks, verdicts, strict=True):
+                    if not answer.done():
+                        answer.set_result(verdict)
+        finally:
+            self._task = None
+
+    async def _round_trip(self, asks: list[Ask]) -> list[Verdict]:
+        steps = [(self._report, self._reports.take())] if self._reports else []
+        if asks:
+            steps.append((self._admit, self._admission.request(asks)))
+        asked_at = self._clock.monotonic()
+        async with asyncio.timeout(_PATIENCE_S):
+            replies = [msgspec.json.decode(raw) for raw in await Script.run_all(self._client, steps)]
+        self._clock.observe(float(replies[-1]["now"]), asked_at, self._clock.monotonic())
+        for reply in replies:
+            for name, (phase, until, concurrency) in (reply["services"] or {}).items():
+                self.phases[name] = (phase, float(until))
+                if concurrency:
+                    self.concurrency[name] = concurrency
+        return [self._admission.verdict(answer) for answer in replies[-1]["answers"]] if asks else []
+
+
+def _kind(error: BaseException) -> str:
+    return type(error).__name__
