@@ -1,7 +1,7 @@
 """How patient and how careful the gateway is with a service: small value objects, merged by one function."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -22,8 +22,24 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 #: The status codes that gRPC defines, without OK.
 GRPC_CODES = frozenset(
-    "CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED"
-    " FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED".split()
+    (
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    )
 )
 
 
@@ -266,7 +282,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 SECTIONS = tuple(Policy.__struct_fields__)
 #: Their values that may be off.
 _NULLABLE = {
-    section.name: frozenset(field.name for field in msgspec.structs.fields(section.type) if field.default is None)
+    section.name: frozenset(
+        field.name for field in msgspec.structs.fields(section.type) if type(None) in get_args(field.type)
+    )
     for section in msgspec.structs.fields(Policy)
 }
 

@@ -148,26 +148,30 @@ class Unparker:
                 connection.collapse()
 
     def _publish(self, claims: Iterable[Claim]) -> None:
-        queues: Any = self._app.amqp.queues
         with self._producer.batch(max_size=_BATCH):
             for service, call_id, _, packed in claims:
                 try:
-                    message = ParkedMessage.unpack(packed)
-                except (ValueError, TypeError, KeyError) as error:
-                    _log.error("call %s is lost: its parked message cannot be read (%s)", call_id, type(error).__name__)
-                    continue
-                name = message.queue if message.queue in queues else queue_of(service)
-                properties = dict(message.properties)
-                self._producer.publish(
-                    message.body,
-                    routing_key=name,
-                    headers=message.headers,
-                    declare=[queues[name]] if name in queues else None,
-                    priority=properties.pop("priority") or 0,
-                    timeout=_BROKER_S,
-                    confirm_timeout=_BROKER_S,
-                    **{key: value for key, value in properties.items() if value is not None},
-                )
+                    self._publish_one(service, ParkedMessage.unpack(packed))
+                except BROKER_ERRORS:
+                    raise
+                except Exception as error:
+                    # It would hold up all others for ever.
+                    _log.error("call %s is lost: its parked message is none (%s)", call_id, type(error).__name__)
+
+    def _publish_one(self, service: str, message: ParkedMessage) -> None:
+        queues: Any = self._app.amqp.queues
+        name = message.queue if message.queue in queues else queue_of(service)
+        properties = {key: value for key, value in message.properties.items() if value is not None}
+        self._producer.publish(
+            message.body,
+            routing_key=name,
+            headers=message.headers,
+            # The queue must be there: RabbitMQ drops what it cannot route.
+            declare=[queues[name]] if name in queues else None,
+            timeout=_BROKER_S,
+            confirm_timeout=_BROKER_S,
+            **properties,
+        )
 
     def __repr__(self) -> str:
         return f"<Unparker {len(self._gates)} services, {len(self._unsent)} on their way>"

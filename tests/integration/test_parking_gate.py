@@ -114,6 +114,13 @@ def test_calls_come_back_evenly_at_the_rate(lot: Lot) -> None:
     assert abs(sum(went) - 50 * 5.15) <= 3
 
 
+def test_places_that_nobody_took_are_not_used_up(lot: Lot) -> None:
+    lot.park("first")
+    assert lot.go(interval=1 / 50) == ["first"]
+    lot.park(*many(50))
+    assert len(lot.go(interval=1 / 50)) == 12, "of thirteen"
+
+
 def test_a_rate_that_was_raised_acts_soon(lot: Lot) -> None:
     lot.park(*many(50))
     assert len(lot.go(interval=3600)) == 1

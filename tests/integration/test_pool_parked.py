@@ -10,6 +10,7 @@ from celery import chain, chord
 
 from gateway import Gateway
 from gateway.errors import CallCancelledError, Delivery
+from gateway.fleet_keys import parked, parked_messages
 from gateway.records import CallState, key_of
 from gateway.settings import Settings
 from tests.integration.parked_calls import SERVICE, UNPARKS, hold, let_go, lot
@@ -43,6 +44,16 @@ def test_park_again_and_again(rig: Rig) -> None:
     assert len(rig.happened("parked")) == 4
     assert rig.happened("came-back-4") == [result.id]
     rig.acknowledged()
+
+
+def test_what_is_no_message_holds_up_no_other(rig: Rig) -> None:
+    worker = rig.worker(env=UNPARKS)
+    for call_id, junk in (("junk-1", "no JSON"), ("junk-2", '{"parks":1,"maybe":0,"v":1}'), ("junk-3", "[]")):
+        rig.results.hset(parked_messages(SERVICE), call_id, junk)
+        rig.results.zadd(parked(SERVICE), {call_id: 1})
+    assert rig.send(park=1).get(timeout=10)["status"] == 200
+    eventually(lambda: lot(rig) == (0, 0, 0), "the junk is gone")
+    assert worker.output().count("is lost: its parked message is none") == 3
 
 
 def test_operators_see_why_it_is_parked(rig: Rig) -> None:
