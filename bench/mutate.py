@@ -97,7 +97,7 @@ def main(nouns: list[str]) -> int:
         tree = Path(folder)
         _copy(tree, subjects)
         command = [sys.executable, "-m", "mutmut", "run"]
-        ran = subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603
+        ran = subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         mutants = _mutants(tree)
         if not mutants:
             console.print(ran.stdout.decode(errors="replace")[-4000:], markup=False)
@@ -125,7 +125,7 @@ def _copy(tree: Path, subjects: dict[str, tuple[str, ...]]) -> None:
 
 def _mutmut(tree: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "mutmut", *arguments]
-    return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False).stdout  # noqa: S603
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False).stdout
 
 
 def _mutants(tree: Path) -> list[Mutant]:

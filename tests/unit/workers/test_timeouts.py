@@ -1,6 +1,7 @@
 """The bounds in time, on a real loop with short bounds; what they say is decided by marks, not by the clock."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ async def test_a_call_whose_deadline_passed_in_the_queue_is_never_sent() -> None
 )
 @pytest.mark.parametrize(("core", "delivery"), [(hang, Delivery.NOT_SENT), (hang_after_sending, Delivery.MAYBE_SENT)])
 async def test_a_hanging_attempt_ends_and_says_whether_it_was_sent(
-    bounds: dict[str, float], error: type[Exception], phase: str, core: object, delivery: Delivery
+    bounds: dict[str, Any], error: type[Exception], phase: str, core: object, delivery: Delivery
 ) -> None:
     call = execution(**bounds)
     async with asyncio.timeout(5):
@@ -105,7 +106,7 @@ async def test_cancelling_passes_through() -> None:
         ({"deadline_at": 1e12}, 24 * 3600.0),
     ],
 )
-def test_the_deadline_is_absolute_on_the_wire_and_monotonic_inside(fields: dict[str, float], left: float) -> None:
+def test_the_deadline_is_absolute_on_the_wire_and_monotonic_inside(fields: dict[str, Any], left: float) -> None:
     envelope = Envelope(version=1, call=RestCall("users", "GET", "/"), **fields)  # type: ignore[arg-type]
     assert Deadline.of(envelope, wall=1000.0, monotonic=50.0).left(50.0) == pytest.approx(left)
 
@@ -137,7 +138,7 @@ async def repeat(execution: Execution, proceed: Proceed) -> Result:
         ({"left": 0.2, "attempt": 0.04}, DeadlineExceededError, "deadline"),
     ],
 )
-async def test_all_attempts_together_are_bounded(bounds: dict[str, float], error: type[Exception], phase: str) -> None:
+async def test_all_attempts_together_are_bounded(bounds: dict[str, Any], error: type[Exception], phase: str) -> None:
     layers = (*LAYERS[: LAYERS.index(timeouts.attempt)], repeat, timeouts.attempt)
     call = execution(**bounds)
     async with asyncio.timeout(5):
