@@ -145,7 +145,7 @@ class Executor:
         except ServiceError as refused:
             known = {"call_id": call_id, "correlation_id": correlation_id_of(kwargs)}
             return log_end(type(refused)(refused.message, {**refused.fields, **known}))
-        outcome: Reply | Failure | Parked | Dropped | None = None
+        assert self._fleet is not None  # noqa: S101 - started before the first call
         try:
             outcome = await self._outcome(execution, message)
         except asyncio.CancelledError:
@@ -153,9 +153,9 @@ class Executor:
             while len(self._cancelled) >= _CANCELLED_KEPT:
                 del self._cancelled[next(iter(self._cancelled))]
             self._cancelled[call_id] = error_of(execution, cancellation(execution.delivery))
+            self._fleet.give_back(execution, acted=execution.delivery is not Delivery.NOT_SENT)
             raise
-        finally:
-            self._let_go(execution, outcome)
+        self._fleet.let_go(execution)
         return log_end(error_of(execution, outcome) if isinstance(outcome, Failure) else outcome)
 
     def cancelled(self, call_id: str) -> ServiceError:
@@ -212,16 +212,6 @@ class Executor:
         if not parked:
             return Dropped("another worker took it over")
         return Parked(hold.why, until)
-
-    def _let_go(self, execution: Execution, outcome: Reply | Failure | Parked | Dropped | None) -> None:
-        assert self._fleet is not None  # noqa: S101 - started before the first call
-        if isinstance(outcome, Parked | Dropped):
-            self._fleet.parked(execution)
-        else:
-            delivery = execution.delivery if outcome is None else Delivery.ANSWERED
-            if isinstance(outcome, Failure):
-                delivery = outcome.delivery
-            self._fleet.over(execution, acted=delivery is not Delivery.NOT_SENT)
 
     def _accept(
         self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
 from gateway.errors import (
+    CircuitOpenError,
     DeadlineExceededError,
     GraphQLError,
     InvalidCallError,
+    OutcomeUnknownError,
     RateLimitedError,
     ServiceAuthError,
     ServiceError,
@@ -115,6 +117,20 @@ CASES: tuple[Case, ...] = (
         status=200,
         data=lambda reply: reply.data["user"]["name"] == "Grace Hopper",
     ),
+    Case(
+        title="it answers 503 twice, and then well",
+        protocol="REST",
+        make=lambda: _rest("user-service", behaviour="unavailable=0;times=2"),
+        status=200,
+        data=lambda reply: reply.attempts == 3,
+    ),
+    Case(
+        title="it wants a second's rest; parked meanwhile",
+        protocol="REST",
+        make=lambda: _rest("user-service", behaviour="unavailable=1;times=1"),
+        status=200,
+        data=lambda reply: reply.attempts == 2,
+    ),
     # What the service refuses.
     Case(
         title="a user that does not exist",
@@ -154,19 +170,28 @@ CASES: tuple[Case, ...] = (
         status=500,
     ),
     Case(
-        title="it answers 503",
+        title="it answers 503 to each of three attempts",
         protocol="REST",
         make=lambda: _rest("partner", behaviour="unavailable=0"),
         outcome=ServiceUnavailableError,
         status=503,
+        error=lambda error: error.attempts == 3,
     ),
     Case(
-        title="it answers 429",
+        title="it answers 429, and the deadline is near",
         protocol="REST",
-        make=lambda: _rest("partner", behaviour="rate-limit"),
+        make=lambda: _rest("busy", behaviour="rate-limit=30"),
         outcome=RateLimitedError,
         status=429,
         deadline=2.5,
+        error=lambda error: error.attempts == 1 and error.retry_after_s == 30,
+    ),
+    Case(
+        title="it fails three times, and its breaker opens",
+        protocol="REST",
+        make=lambda: _rest("failing", behaviour="unavailable=0"),
+        outcome=CircuitOpenError,
+        error=lambda error: error.attempts == 3,
     ),
     Case(
         title="it is not available",
@@ -187,6 +212,20 @@ CASES: tuple[Case, ...] = (
         make=lambda: _rest("partner", behaviour="hang"),
         outcome=DeadlineExceededError,
         deadline=1.0,
+    ),
+    Case(
+        title="it never answers a POST, which may not be repeated",
+        protocol="REST",
+        make=lambda: RestCall(
+            "partner",
+            "POST",
+            "/users",
+            json={"name": "Edsger", "email": "e@example.com"},
+            headers={BEHAVIOUR: "hang"},
+            attempt_timeout=0.4,
+        ),
+        outcome=OutcomeUnknownError,
+        error=lambda error: error.attempts == 1 and error.delivery == "maybe_sent",
     ),
     Case(
         title="its port is closed",

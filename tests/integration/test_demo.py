@@ -60,6 +60,8 @@ def test_every_outcome_is_the_expected_one_and_nothing_is_left(marked: Marked) -
         ("REST", "ServiceUnavailableError", 503),
         ("REST", "ServiceUnavailableError", None),
         ("REST", "RateLimitedError", 429),
+        ("REST", "CircuitOpenError", None),
+        ("REST", "OutcomeUnknownError", None),
         ("REST", "ServiceTimeoutError", None),
         ("REST", "DeadlineExceededError", None),
         ("REST", "UnknownServiceError", None),

@@ -189,6 +189,19 @@ def test_a_pause_is_made_up_for_by_one_second_at_most(lot: Lot) -> None:
     assert gone == 320
 
 
+def test_long_after_an_outage_it_is_two_thousand_a_second(lot: Lot) -> None:
+    lot.park(*many(300))
+    lot.breaker("closed", closed_at=NOW - 100)
+    lot.redis.hset(ramp(A), mapping={"tokens": 0, "at": NOW - 0.05025})
+    assert len(lot.ids()) == 100
+
+
+def test_probes_are_not_ramped(lot: Lot) -> None:
+    lot.park(*many(5), now=NOW - 1)
+    lot.breaker("half-open", granted=0, closed_at=NOW)
+    assert len(lot.ids()) == 2
+
+
 def test_a_second_outage_begins_a_new_ramp(lot: Lot) -> None:
     lot.park(*many(300))
     lot.redis.hset(ramp(A), mapping={"tokens": 1500, "at": NOW - 10})

@@ -126,17 +126,24 @@ class SharedFleet:
         self._line.tell()
         self._wake_one(name)
 
-    def over(self, execution: Execution, *, acted: bool) -> None:
-        """This worker is done with a call.
+    def let_go(self, execution: Execution) -> None:
+        """The call has left this worker, or has its outcome. Its lease runs out by itself.
+
+        Not at once: until the outcome is stored, a duplicate of the message must not begin the call anew.
+        """
+        self._leases.release(execution.call_id, execution.progress.token)
+
+    def give_back(self, execution: Execution, *, acted: bool) -> None:
+        """The call was cancelled, and its message may come again.
 
         Args:
             execution: the call.
-            acted: the service may have acted on it, so that nobody else may begin it anew.
+            acted: the service may have acted on it.
         """
         token = execution.progress.token
         if token == 0:
             return
-        self._leases.release(execution.call_id, token)
+        self.let_go(execution)
         self._reports.end(
             End(
                 call_id=execution.call_id,
@@ -150,10 +157,6 @@ class SharedFleet:
             )
         )
         self._line.tell()
-
-    def parked(self, execution: Execution) -> None:
-        """A call has left this worker; whoever parked it gave its lease back."""
-        self._leases.release(execution.call_id, execution.progress.token)
 
     async def freed(self, service: str, timeout_s: float) -> None:
         """Wait until an attempt of this worker at a service is over, or for `timeout_s`."""

@@ -6,8 +6,8 @@
 --   ends: [[id, service, number, token, health, probe, over, maybe]];
 --   trips: [[service, reason]];  blocks: [[service, retry_after_s or -1]];  adaptive: [[service, concurrency]]
 -- }
--- health: "good", "bad", "neutral"; over: this worker is done with the call; maybe: the service
--- may have acted on the attempt. number 0 stands for a call that ended without an attempt.
+-- health: "good", "bad", "neutral"; over: this worker gives the call back without an outcome;
+-- maybe: the service may have acted on the attempt. number 0 stands for a call, and not for an attempt.
 --
 -- Returns JSON: {now, services: {service: [phase, until, 0]}}.
 
@@ -62,17 +62,14 @@ for _, item in ipairs(request.ends) do
     if probe then probe_ended(name, member, health) end
     if health == 'good' then good[name] = true end
   end
-  if token > 0 then
+  -- `open` stays until the next attempt: if this worker dies before the outcome is stored, nobody can tell it from one
+  -- that died with the attempt on the wire.
+  if token > 0 and (over or maybe) then
     local key = 'gateway:call:' .. id
-    local r = call('HMGET', key, 'lease', 'open')
-    if tonumber(r[1] or '0') == token then
-      if over then
-        call('HSET', key, 'lease_until', 0)
-        if not maybe then call('HSET', key, 'open', 0) end
-      elseif tonumber(r[2] or '0') == number then
-        call('HSET', key, 'open', 0)
-      end
+    if tonumber(call('HGET', key, 'lease') or '0') == token then
       if maybe then call('HSET', key, 'maybe', 1) end
+      if over then call('HSET', key, 'lease_until', 0) end
+      if over and not maybe then call('HSET', key, 'open', 0) end
     end
   end
 end

@@ -20,11 +20,11 @@ class End(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     Attributes:
         call_id, service: which call.
-        number: of the attempt; 0 where a call ends without one.
+        number: of the attempt; 0 where it is about the call.
         token: of the call's lease.
         health: `good`, `bad` or `neutral`, of the service.
         probe: it was let through a half-open breaker.
-        over: this worker is done with the call.
+        over: this worker gives the call back without an outcome.
         maybe_sent: the service may have acted.
     """
 

@@ -162,8 +162,6 @@ class CallLoop:
                 job.timers.append(self._loop.call_later(limit_s, self._limit_passed, job, soft))
 
     def _limit_passed(self, job: Job, soft: bool) -> None:
-        if job.parking:
-            return
         self._expire(job, soft)
         if soft:
             job.soft_limit_passed = True

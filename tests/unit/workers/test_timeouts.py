@@ -107,7 +107,7 @@ async def test_cancelling_passes_through() -> None:
     ],
 )
 def test_the_deadline_is_absolute_on_the_wire_and_monotonic_inside(fields: dict[str, Any], left: float) -> None:
-    envelope = Envelope(version=1, call=RestCall("users", "GET", "/"), **fields)  # type: ignore[arg-type]
+    envelope = Envelope(version=1, call=RestCall("users", "GET", "/"), **fields)
     assert Deadline.of(envelope, wall=1000.0, monotonic=50.0).left(50.0) == pytest.approx(left)
 
 
@@ -117,8 +117,8 @@ async def test_a_slow_interceptor_after_the_answer_is_not_the_services_fault() -
         execution.result = OK
         return await hang(execution)
 
-    for bounds in ({"attempt": 0.05}, {"left": 0.05}):
-        result = await compose(LAYERS, core)(execution(**bounds))
+    for call in (execution(attempt=0.05), execution(left=0.05)):
+        result = await compose(LAYERS, core)(call)
         assert isinstance(result, Failure)
         assert (result.error, result.delivery) == (GatewayFaultError, Delivery.ANSWERED)
 
