@@ -28,6 +28,8 @@ def run(code: str, stack: Stack) -> str:
         ("asyncio_calls", "50 replies, the slowest after 0."),
         ("chain", "chain: ada@example.com\nchord: 200"),
         ("plain_celery", "Ada Lovelace"),
+        ("careful_calls", "one call: True · Barbara Liskov"),
+        ("careful_calls", "ask the service, or a person: maybe_sent ServiceTimeoutError"),
     ],
 )
 def test_an_example(stack: Stack, name: str, said: str) -> None:
