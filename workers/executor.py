@@ -62,6 +62,7 @@ class Executor:
         result_url: the Redis that holds results and state.
         result_prefix: of the keys of results there.
         worker: this worker's name.
+        clock: learns the time of that Redis; made if absent.
 
     Raises:
         SecretError, InterceptorError: what the catalogue names cannot be had.
@@ -75,6 +76,7 @@ class Executor:
         result_url: str,
         result_prefix: str,
         worker: str,
+        clock: FleetClock | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._result_url = result_url
@@ -89,7 +91,7 @@ class Executor:
             name: Interception(name, service.interceptors) for name, service in catalogue.services.items()
         }
         self._run = compose(LAYERS, self._exchange)
-        self._clock = FleetClock()
+        self._clock = clock or FleetClock()
         self._client: Any = None
         self._fleet: SharedFleet | None = None
         self._parking: ParkingLot | None = None
