@@ -7,6 +7,8 @@
 
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
+# Mutation testing has a folder of its own, see `mutation` in pyproject.toml.
+MUTATION ?= .venv-mutation
 
 .PHONY: demo dev test check format clean mutate bench
 .DEFAULT_GOAL := demo
@@ -30,14 +32,14 @@ format: $(VENV)/.installed-dev
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-mutate: $(VENV)/.installed-dev
-	$(PY) bench/mutate.py
+mutate: $(MUTATION)/.installed
+	$(MUTATION)/bin/python bench/mutate.py
 
 bench: $(VENV)/.installed-dev
 	$(PY) bench/pipeline.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(MUTATION) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The stamps say what is installed. Nothing is installed again until what they depend on changes.
 # The development extra contains the demo's, so the demo's stamp follows from it.
@@ -49,6 +51,12 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(PY)
 	@echo "Installing pinned dependencies into $(VENV) (once) ..."
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(MUTATION)/.installed: pyproject.toml constraints.txt | $(PY)
+	@echo "Installing mutation testing into $(MUTATION) (once) ..."
+	$(PY) -m venv $(MUTATION)
+	$(MUTATION)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
 	@touch $@
 
 # PYTHON=... chooses an interpreter. A name on PATH may be a shim that does not run, so each is asked for its version.

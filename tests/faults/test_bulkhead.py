@@ -32,6 +32,8 @@ DEADLINE_S = 120.0
 #: Calls that are submitted together.
 CHUNK = 500
 WARM_UP_S = 3.0
+#: Far less than any call has to wait that is behind those of the other service.
+LONGEST_MS = 1000.0
 MOST_GROWTH_MB = 10.0
 
 
@@ -43,11 +45,14 @@ class Scale:
         hanging: which of the services that hang.
         calls: to it.
         seconds: how long the other service is asked, alone and beside it.
+        share: the percentile of its latencies that may double. The 99th of a few hundred calls is the third slowest,
+            which is decided by whatever else the machine does.
     """
 
     hanging: str
     calls: int
     seconds: float
+    share: float
 
 
 @pytest.fixture
@@ -68,16 +73,22 @@ def latencies_ms(samples: list[Sample]) -> list[float]:
     return [sample.latency_s * 1000 for sample in samples]
 
 
+def described(values: list[float]) -> str:
+    return ", ".join(f"p{share} {percentile(values, share):.0f} ms" for share in (50, 95, 99))
+
+
 SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(
     "scale",
     [
-        pytest.param(Scale(hanging="hangs", calls=3000, seconds=6.0), id="3,000 calls"),
-        pytest.param(Scale(hanging="hangs", calls=10_000, seconds=20.0), id="10,000 calls", marks=SLOW),
+        pytest.param(Scale(hanging="hangs", calls=3000, seconds=6.0, share=50), id="3,000 calls"),
+        pytest.param(Scale(hanging="hangs", calls=10_000, seconds=20.0, share=99), id="10,000 calls", marks=SLOW),
         pytest.param(
-            Scale(hanging="hangs-unbroken", calls=10_000, seconds=20.0), id="10,000 calls, no breaker", marks=SLOW
+            Scale(hanging="hangs-unbroken", calls=10_000, seconds=20.0, share=99),
+            id="10,000 calls, no breaker",
+            marks=SLOW,
         ),
     ],
 )
@@ -94,16 +105,15 @@ def test_a_hanging_service_hurts_no_other(worker: Fleet, counting: CountingServi
     after_mb = worker.rss_mb()[0]
     hung = counting.arrivals("/bulkhead/hangs")
     parked, waiting = worker.parked(scale.hanging), worker.waiting(scale.hanging)
+    measured = (("alone", alone), ("beside it", beside))
     show(
         f"{scale.calls} calls to a service that hangs: {len(hung)} arrived there, {parked} are parked, {waiting} are in"
         " the queue",
-        *(
-            f"the other service {name}: p50 {percentile(values, 50):.0f} ms, p99 {percentile(values, 99):.0f} ms"
-            for name, values in (("alone", alone), ("beside it", beside))
-        ),
+        *(f"the other service {name}: {described(values)}" for name, values in measured),
         f"the worker's memory: {before_mb:.1f} MB before, {after_mb:.1f} MB after",
     )
     assert hung
     assert parked + waiting > scale.calls * 0.9
-    assert percentile(beside, 99) <= 2 * percentile(alone, 99)
+    assert max(beside) < LONGEST_MS
+    assert percentile(beside, scale.share) <= 2 * percentile(alone, scale.share)
     assert abs(after_mb - before_mb) <= MOST_GROWTH_MB

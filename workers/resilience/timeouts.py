@@ -20,7 +20,8 @@ async def total(execution: Execution, proceed: Proceed) -> Result:
     except TimeoutError:
         if not timer.expired():
             raise
-    if execution.left_s <= 0:
+    # A timer may fire a moment early, so both are compared, and not with zero.
+    if execution.left_s <= bound - execution.spent_s:
         return _deadline_passed(execution)
     return _timed_out(execution, "total", bound)
 
