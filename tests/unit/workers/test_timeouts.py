@@ -117,8 +117,8 @@ async def test_a_slow_interceptor_after_the_answer_is_not_the_services_fault() -
         execution.result = OK
         return await hang(execution)
 
-    for make in (lambda: execution(attempt=0.05), lambda: execution(left=0.05)):
-        result = await compose(LAYERS, core)(make())
+    for left, bound in ((60.0, 0.05), (0.05, 60.0)):
+        result = await compose(LAYERS, core)(execution(left=left, attempt=bound))
         assert isinstance(result, Failure)
         assert (result.error, result.delivery) == (GatewayFaultError, Delivery.ANSWERED)
 
