@@ -3,10 +3,10 @@
 Its fields, numbers as text: `state`, a `CallState`; `deadline_at`, Unix time in seconds; `worker`, who has it.
 
 What workers tell each other, see `workers.fleet`: `service`; `lease`, a number that grows with each owner of the call;
-`lease_until`, Unix time in seconds, 0 if nobody owns it; `attempts`, how many were started; `open`, the latest of them, 0
-if no outcome of it can be missing; `free`, how many count for nothing; `maybe`, 1 if the service may have acted on one;
-`spent`, seconds in workers; `paid`, number of the attempt whose retry budget is paid; `parks`, how often the call was
-parked; `why` it is parked.
+`lease_until`, Unix time in seconds, 0 if nobody owns it; `attempts`, how many were started; `open`, the latest of them,
+0 if no outcome of it can be missing; `free`, how many count for nothing; `maybe`, 1 if the service may have acted on
+one; `spent`, seconds in workers; `paid`, number of the attempt whose retry budget is paid; `parks`, how often the call
+was parked; `why` it is parked.
 
 Celery cannot tell a call that waits from an id that never was; this record can.
 """

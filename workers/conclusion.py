@@ -97,10 +97,14 @@ def _between(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else max(0.0, end - start)
 
 
-def log_end(outcome: Outcome) -> Outcome:
-    """One line for each call, without its payload."""
+def log_end(outcome: Outcome, call_id: str = "") -> Outcome:
+    """One line for each call, or message, that this worker is done with; without its payload."""
     if isinstance(outcome, Reply):
         _log.info("reply %s call_id=%s request_id=%s", outcome.summary(), outcome.call_id, outcome.request_id)
     elif isinstance(outcome, ServiceError):
         _log.info("error %r call_id=%s request_id=%s", outcome, outcome.call_id, outcome.request_id)
+    elif isinstance(outcome, Parked):
+        _log.info("parked for %s call_id=%s", outcome.why, call_id)
+    else:
+        _log.info("dropped a message: %s call_id=%s", outcome.why, call_id)
     return outcome

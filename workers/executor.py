@@ -158,7 +158,7 @@ class Executor:
             self._fleet.give_back(execution, acted=execution.delivery is not Delivery.NOT_SENT)
             raise
         self._fleet.let_go(execution)
-        return log_end(error_of(execution, outcome) if isinstance(outcome, Failure) else outcome)
+        return log_end(error_of(execution, outcome) if isinstance(outcome, Failure) else outcome, call_id)
 
     def cancelled(self, call_id: str) -> ServiceError:
         """What a call ended with whose `perform` was cancelled, or never begun."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -55,7 +55,8 @@ class SharedFleet:
         self._leases = Leases(client, lease_s=LEASE_S)
         self._views = {name: OwnView(name, policy) for name, policy in policies.items()}
         self._latencies = Latencies()
-        self._waiting: defaultdict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
+        #: Who waits for a place at a service, first come first; a dict, since one that gives up leaves the middle.
+        self._waiting: defaultdict[str, dict[asyncio.Future[None], None]] = defaultdict(dict)
 
     async def ask(self, execution: Execution) -> Verdict:
         """May the call's next attempt be sent?"""
@@ -109,7 +110,7 @@ class SharedFleet:
         self._learn(execution, view, seen, health, elapsed_s, now)
         reason = view.breaker.record(now, health, elapsed_s=elapsed_s, permit=execution.permit)
         if reason is not None:
-            _log.warning("the breaker of %s opened: %s", name, reason)
+            _log.warning("%s is left alone: %s", name, reason)
             self._reports.trip(name, reason)
         self._reports.end(
             End(
@@ -161,10 +162,12 @@ class SharedFleet:
     async def freed(self, service: str, timeout_s: float) -> None:
         """Wait until an attempt of this worker at a service is over, or for `timeout_s`."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[service].append(turn)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await turn
+        waiting = self._waiting[service]
+        waiting[turn] = None
+        try:
+            await asyncio.wait([turn], timeout=timeout_s)
+        finally:
+            waiting.pop(turn, None)
 
     def hedge_after_s(self, execution: Execution) -> float | None:
         """Seconds after which a second attempt may start beside the first; None: never."""
@@ -210,11 +213,10 @@ class SharedFleet:
 
     def _wake_one(self, service: str) -> None:
         waiting = self._waiting[service]
-        while waiting:
-            turn = waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+        if waiting:
+            turn = next(iter(waiting))
+            del waiting[turn]
+            turn.set_result(None)
 
     def __repr__(self) -> str:
         return f"<SharedFleet {' '.join(map(repr, self._views.values()))}>"

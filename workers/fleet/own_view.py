@@ -1,6 +1,7 @@
 """What one worker knows of a service by itself: what it counts for the fleet, and decides by while Redis is away."""
 
 from gateway.policy import Policy
+from workers.fleet.phase_log import PhaseLog
 from workers.resilience.adaptive import Adaptive
 from workers.resilience.breaker import Breaker
 from workers.resilience.budget import Budget
@@ -28,7 +29,7 @@ class OwnView:
     def __init__(self, service: str, policy: Policy) -> None:
         self.service = service
         self.policy = policy
-        self.breaker = Breaker(service, policy.breaker)
+        self.breaker = Breaker(service, policy.breaker, [PhaseLog()])
         self.penalty = Penalty()
         self.adaptive = Adaptive(policy.limit) if policy.limit.adaptive else None
         self.in_flight = 0
