@@ -20,8 +20,7 @@ __all__ = ["LAYERS", "Resolution", "Setting", "parse_operation"]
 #: The admission asks the fleet for lease, breaker, limit, concurrency and budget, at once and before each attempt.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("deadline", ("deadline",)),
-    ("total", ("timeouts.total",)),
-    ("retry", ("retry",)),
+    ("retry", ("timeouts.total", "retry")),
     ("hedge", ("hedge",)),
     ("admission", ("breaker", "limit")),
     ("attempt", ("timeouts", "connections", "reply")),

@@ -1,6 +1,5 @@
 """One call as it is executed: what the layers see, and the type of a layer."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -81,7 +80,6 @@ class Progress:
         parks: how often the call was parked.
         paid: the number of the attempt that the retry budget paid for.
         last: how the last attempt failed, if this worker made it.
-        total: the timer that bounds all attempts; it is set anew when `spent_s` becomes known.
         on_wire: the attempts that run now, and the last one that ended.
     """
 
@@ -93,7 +91,6 @@ class Progress:
     parks: int = 0
     paid: int = 0
     last: Failure | None = None
-    total: "asyncio.Timeout | None" = None
     on_wire: "list[Execution]" = field(default_factory=list)
 
 
@@ -115,10 +112,8 @@ class Execution:
         progress: what all its attempts share.
         number: of the current attempt, 0 before the first.
         wire: the marks of the current attempt.
-        settled: the current attempt came to its own end, and none runs.
         result: what the transport said of the current attempt, before the owner's interceptors saw it.
         budget_s: seconds that the current attempt may take.
-        cut_by_deadline: the current attempt has less time than its own timeout, since the deadline is near.
         hedge: the current attempt runs beside another.
         permit: the breaker's, of the current attempt.
         in_flight: attempts of the fleet at the service when the current one was let through; 0 if nobody knows.
@@ -140,31 +135,28 @@ class Execution:
     wire: Wire = field(default_factory=Wire)
     budget_s: float = 0.0
     result: Answer | Failure | None = None
-    cut_by_deadline: bool = False
     hedge: bool = False
-    settled: bool = False
     permit: Permit = NO_PROBE
     in_flight: int = 0
 
     def branch(self) -> "Execution":
         """The same call, for an attempt beside this one."""
-        return replace(self, wire=Wire(), result=None, settled=False, hedge=True, permit=NO_PROBE, number=0)
+        return replace(self, wire=Wire(), result=None, hedge=True, permit=NO_PROBE, number=0)
 
     def adopt(self, winner: "Execution") -> None:
         """Go on with the attempt of a branch as its own."""
-        self.number, self.wire, self.result, self.settled = winner.number, winner.wire, winner.result, winner.settled
-        self.budget_s, self.cut_by_deadline = winner.budget_s, winner.cut_by_deadline
+        self.number, self.wire, self.result = winner.number, winner.wire, winner.result
+        self.budget_s = winner.budget_s
 
     def begin_attempt(self, go: Go) -> None:
         """A new attempt starts."""
         self.number, self.permit, self.in_flight = go.number, go.permit, go.in_flight
-        self.wire, self.result, self.settled = Wire(), None, False
+        self.wire, self.result = Wire(), None
         self.progress.attempts = max(self.progress.attempts, go.number)
         self.progress.on_wire.append(self)
 
-    def end_attempt(self, *, settled: bool) -> None:
-        """The attempt is over; not settled: it was cancelled."""
-        self.settled = settled
+    def end_attempt(self) -> None:
+        """The attempt is over."""
         if self in self.progress.on_wire:
             self.progress.on_wire.remove(self)
         if self.attempt_delivery is Delivery.MAYBE_SENT:
@@ -205,6 +197,17 @@ class Execution:
     def left_s(self) -> float:
         """Seconds until the call's deadline; negative once it has passed."""
         return self.deadline.left(monotonic())
+
+    @property
+    def total_left_s(self) -> float:
+        """Seconds that `timeouts.total` leaves; negative once it has passed."""
+        return self.policy.timeouts.total - self.spent_s
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the current attempt has less time than the catalogue gives it, by whatever its producer asked for."""
+        usual = self.service.operation_policies.get(self.call.operation, self.service.policy)
+        return self.budget_s < usual.timeouts.attempt
 
     @property
     def counted(self) -> int:

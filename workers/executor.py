@@ -28,12 +28,12 @@ from workers.fleet.fleet import SharedFleet
 from workers.fleet.parking import ParkingError, ParkingLot
 from workers.interceptor import Interception
 from workers.outcomes import Dropped, Parked
-from workers.resilience import timeouts
 from workers.resilience.admit import admit, deadline
 from workers.resilience.compose import compose
 from workers.resilience.hedge import hedge
 from workers.resilience.idempotency import asks_method, is_idempotent
 from workers.resilience.repeat import repeat
+from workers.resilience.timeouts import attempt
 from workers.verdict import Elsewhere
 
 __all__ = ["LAYERS", "Executor"]
@@ -50,7 +50,7 @@ _ELSEWHERE_S = 1.0
 _MADE = UUID("6f0f4a3e-5d5c-4c8a-9a43-2f6c1d1b7e55")
 
 #: The order in which a call is bounded, outermost first. Whatever refuses, repeats or limits a call stands here.
-LAYERS = (deadline, timeouts.total, repeat, hedge, admit, timeouts.attempt)
+LAYERS = (deadline, repeat, hedge, admit, attempt)
 
 
 class Executor:
@@ -255,7 +255,7 @@ class Executor:
     async def _exchange(self, execution: Execution) -> Result:
         """The core that all layers stand around: one attempt on the wire."""
         assert self._connections is not None  # noqa: S101 - started before the first call
-        attempt = Attempt(
+        made = Attempt(
             call=execution.call,
             number=execution.number,
             headers=self._headers(execution),
@@ -267,13 +267,13 @@ class Executor:
         )
         interception = self._interceptions[execution.service.name]
         if interception:
-            intercepted = await interception.before(attempt)
+            intercepted = await interception.before(made)
             if isinstance(intercepted, Failure):
                 return intercepted
-            attempt = intercepted
-        transport = self._connections.to(execution.service, protocol_of(attempt.call))
-        execution.result = result = await transport.send(attempt)
-        return await interception.after(attempt, result) if interception else result
+            made = intercepted
+        transport = self._connections.to(execution.service, protocol_of(made.call))
+        execution.result = result = await transport.send(made)
+        return await interception.after(made, result) if interception else result
 
     def _headers(self, execution: Execution) -> dict[str, str]:
         envelope = execution.envelope

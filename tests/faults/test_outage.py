@@ -65,10 +65,12 @@ def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale
     failing = Conduct(status=503, delay_s=0.05, since_s=scale.fails_at, until_s=scale.well_at, well_s=0.02)
     with Watch(fleet, scale.service) as watch:
         counting.behave(path, failing)
+        cpu_s = sum(fleet.cpu_s())
         start = time.monotonic()
         samples = asyncio.run(
             load(fleet.gateway, lambda _: call, rate=scale.rate, seconds=scale.seconds, deadline=60.0, batch=10)
         )
+    cpu_s = sum(fleet.cpu_s()) - cpu_s
     arrivals = counting.arrivals(path)
     breaker = fleet.breaker(scale.service)
     timeline = Timeline(start, samples, arrivals, watch)
@@ -90,7 +92,7 @@ def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale
         f" probes in each half-open phase: {[len(each) for each in rounds]}",
         f"arrivals in each half second after closing: {per_half_s} (steady: {scale.rate / 2:g});"
         f" let out of parking in each second: {released}",
-        f"{len(samples)} calls, {len(lost)} lost; what waited had its reply within {recovered:.1f} s of closing",
+        f"{len(samples)} calls, {len(lost)} lost, {cpu_s / len(samples) * 1000:.1f} ms of the workers' CPU each; what waited had its reply within {recovered:.1f} s of closing",
     )
     picture = os.environ.get("OUTAGE_SVG")
     if picture and scale is LONG and find_spec("matplotlib"):

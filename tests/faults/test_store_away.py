@@ -8,6 +8,8 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 
+from gateway import RestCall
+from gateway.errors import OutcomeUnknownError
 from gateway.routing import queue_of
 from tests.faults.figures import show
 from tests.faults.fleet import Fleet, eventually
@@ -23,6 +25,10 @@ rest.url = "${COUNTING_URL}"
 retry = { attempts = 1 }
 # So many in a row, and no other rule.
 breaker = { fail_max = 5, reset_timeout = 60.0, min_calls = 1000 }
+
+[services.slow]
+rest.url = "${COUNTING_URL}"
+timeouts = { total = 60.0, attempt = 50.0 }
 """
 
 WORKERS = 2
@@ -92,3 +98,24 @@ def test_calls_flow_and_breakers_trip_while_the_store_is_away(
     apart.store.restart()
     for call_id in ids:
         assert apart.gateway.pending(call_id).result(timeout=30).status == 200
+
+
+def test_a_post_that_comes_back_while_nobody_can_be_asked_about_it_is_not_sent_again(
+    apart: Fleet, counting: CountingService
+) -> None:
+    path = "/away/post"
+    counting.behave(path, Conduct(action="hang", first=1))
+    pending = apart.gateway.submit(RestCall("slow", "POST", path, json={"amount": 1}), deadline=60.0)
+    eventually(lambda: counting.arrivals(path), timeout=15, what="the first arrival")
+    owner = apart.owner(pending.id)
+    assert owner is not None
+    apart.store.process.stop()
+    apart.kill(owner)
+    # The broker says of it that it was delivered before; more cannot be known now.
+    assert apart.redeliver() == 1
+    eventually(lambda: apart.waiting("slow") == 0, timeout=15, what="its second delivery")
+    apart.store.restart()
+    with pytest.raises(OutcomeUnknownError) as caught:
+        pending.result()
+    assert caught.value.service == "slow"
+    assert len(counting.arrivals(path)) == 1

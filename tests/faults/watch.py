@@ -18,13 +18,11 @@ class Sight:
     Attributes:
         at: when, on the monotonic clock.
         phase: of the breaker.
-        granted: probes that were let through in this half-open phase.
         parked: calls that wait outside the workers.
     """
 
     at: float
     phase: str
-    granted: int
     parked: int
 
 
@@ -45,12 +43,10 @@ class Watch:
 
     def _look(self) -> None:
         while not self._over.wait(0.02):
-            breaker = self._fleet.breaker(self._service)
             self.sights.append(
                 Sight(
                     at=time.monotonic(),
-                    phase=breaker["phase"],
-                    granted=int(breaker.get("granted", "0")),
+                    phase=self._fleet.breaker(self._service)["phase"],
                     parked=self._fleet.parked(self._service),
                 )
             )

@@ -73,11 +73,6 @@ class CountingService:
         """What arrived at `path` and below it, in order."""
         return [Arrival(**arrival) for arrival in self._ask("GET", f"arrivals{path}")]
 
-    def connections(self) -> int:
-        """How many of its clients' connections are open now."""
-        count: int = self._ask("GET", "connections")
-        return count - 1
-
     def stop(self) -> None:
         """Stop it."""
         self.process.stop()

@@ -6,7 +6,6 @@ cores with the workers that it counts for. What it is asked below `/_/` is its o
 - `PUT /_/conduct/<path>`: from now on that path, and all below it, behave like the `Conduct` in the JSON body. Its
   arrivals are counted from 1 again.
 - `GET /_/arrivals/<path>`: what has arrived at that path and below it, in order.
-- `GET /_/connections`: how many are open now, that of the question included.
 """
 
 import asyncio
@@ -43,7 +42,6 @@ class Service:
     def __init__(self) -> None:
         self.paths: dict[str, _Path] = {}
         self.arrivals: list[dict[str, Any]] = []
-        self.open: set[Link] = set()
 
     def set(self, path: str, conduct: Conduct) -> None:
         """How a path and those below it behave from now on."""
@@ -73,10 +71,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.service.open.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.service.open.discard(self)
         if self.timer is not None:
             self.timer.cancel()
         if self.current is not None:
@@ -159,8 +155,6 @@ class Link(asyncio.Protocol):
                     for arrival in self.service.arrivals
                     if arrival["path"] == below or arrival["path"].startswith(f"{below}/")
                 ]
-            case "GET", "connections":
-                said = len(self.service.open)
             case _:
                 self.answer(404, b"{}")
                 return

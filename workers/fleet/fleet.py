@@ -106,7 +106,11 @@ class SharedFleet:
         now = self._clock.now()
         # An owner's interceptor may make of a result what it likes; the service's health is what the transport saw.
         seen = result if result is None or execution.result is None else execution.result
-        health = Health.NEUTRAL if seen is None else health_of(seen, cut_by_deadline=execution.cut_by_deadline)
+        health = (
+            Health.NEUTRAL
+            if seen is None
+            else health_of(seen, cut_short=isinstance(seen, Failure) and execution.cut_short)
+        )
         self._learn(execution, view, seen, health, elapsed_s, now)
         reason = view.breaker.record(now, health, elapsed_s=elapsed_s, permit=execution.permit)
         if reason is not None:

@@ -54,7 +54,7 @@ class Line:
         self._admission = admission
         self._reports = reports
         self._clock = clock
-        self._admit, self._report = Script("admit.lua"), Script("report.lua")
+        self._script = Script("report.lua", "admit.lua")
         self._asks: list[tuple[Ask, asyncio.Future[Verdict]]] = []
         self._task: asyncio.Task[None] | None = None
         self._rests_until = 0.0
@@ -104,12 +104,12 @@ class Line:
             self._task = None
 
     async def _round_trip(self, asks: list[Ask]) -> list[Verdict]:
-        steps = [(self._report, self._reports.take())] if self._reports else []
-        if asks:
-            steps.append((self._admit, self._admission.request(asks)))
+        told = self._reports.take() if self._reports else b""
+        asked = self._admission.request(asks) if asks else b""
         asked_at = self._clock.monotonic()
         async with asyncio.timeout(_PATIENCE_S):
-            replies = [msgspec.json.decode(raw) for raw in await Script.run_all(self._client, steps)]
+            answers = await self._script.run(self._client, told, asked)
+        replies = [msgspec.json.decode(raw) for raw in answers if raw]
         self._clock.observe(float(replies[-1]["now"]), asked_at, self._clock.monotonic())
         for reply in replies:
             for name, (phase, until, concurrency) in (reply["services"] or {}).items():

@@ -84,7 +84,7 @@ async def _send(execution: Execution, proceed: Proceed, go: Go) -> Result:
         result = await proceed(execution)
     finally:
         known = result if isinstance(result, Answer | Failure) else None
-        execution.end_attempt(settled=known is not None)
+        execution.end_attempt()
         execution.fleet.ended(execution, known, monotonic() - started)
     return result
 
@@ -100,16 +100,13 @@ async def _resume(execution: Execution, verdict: Go | Wait | Late) -> Failure | 
     progress.free += past.free
     progress.spent_s = past.spent_s
     progress.maybe_sent |= past.maybe_sent or past.interrupted
-    if progress.total is not None and past.spent_s:
-        left = min(execution.policy.timeouts.total - execution.spent_s, execution.left_s)
-        progress.total.reschedule(asyncio.get_running_loop().time() + left)
     if not past.interrupted or await execution.idempotent():
         return None
     if isinstance(verdict, Go):
         # The place that it was given goes back.
         execution.begin_attempt(verdict)
         execution.fleet.began(execution)
-        execution.end_attempt(settled=False)
+        execution.end_attempt()
         execution.fleet.ended(execution, None, 0.0)
         progress.attempts -= 1
         execution.permit = NO_PROBE

@@ -34,19 +34,19 @@ class Health(Enum):
     """Nothing can be said: it was not asked, or someone else ended the attempt."""
 
 
-def health_of(result: Answer | Failure, *, cut_by_deadline: bool) -> Health:
+def health_of(result: Answer | Failure, *, cut_short: bool) -> Health:
     """The health that one attempt shows; a cancelled attempt has no result and is `NEUTRAL`.
 
     Args:
         result: how the attempt ended.
-        cut_by_deadline: the caller's deadline left it less time than the service's policy allows. A timeout then says
-            more about the caller than about the service.
+        cut_short: it had less time than the service's policy allows, by its caller's deadline or wish. A timeout then
+            says more about the caller than about the service.
     """
     if isinstance(result, Answer) or issubclass(result.error, ServiceRejectedError):
         return Health.GOOD
     if issubclass(result.error, _NEUTRAL) or not issubclass(result.error, _BAD):
         return Health.NEUTRAL
-    if issubclass(result.error, ServiceTimeoutError) and (cut_by_deadline or result.extra.get("phase") == "pool"):
+    if issubclass(result.error, ServiceTimeoutError) and (cut_short or result.extra.get("phase") == "pool"):
         # The pool is the gateway's own.
         return Health.NEUTRAL
     return Health.BAD

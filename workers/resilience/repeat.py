@@ -14,7 +14,7 @@ SHORT_S = 0.5
 
 
 async def repeat(execution: Execution, proceed: Proceed) -> Result:
-    """Make attempts until one succeeds, or may not be repeated."""
+    """Make attempts until one succeeds, or may not be repeated, or no time is left for another."""
     retry = execution.policy.retry
     while True:
         result = await proceed(execution)
@@ -29,8 +29,11 @@ async def repeat(execution: Execution, proceed: Proceed) -> Result:
         if depends_on_idempotency(result, counted=counted, retry=retry):
             idempotent = await execution.idempotent()
         again = decide(result, counted=counted, idempotent=idempotent, retry=retry, random=random.random)
-        if again is None or again.after_s >= execution.left_s:
+        total_left_s = execution.total_left_s
+        if again is None or again.after_s >= execution.left_s or total_left_s <= 0:
             return result
         if again.after_s > SHORT_S:
             return Hold("backoff", again.after_s, result)
+        if again.after_s >= total_left_s:
+            return result
         await asyncio.sleep(again.after_s)

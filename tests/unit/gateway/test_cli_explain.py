@@ -57,7 +57,7 @@ def test_the_layers_stand_in_their_order(run: Any) -> None:
     said = run(*GET_USER).output
     places = [
         said.index(f"\n{number} {layer}")
-        for number, layer in enumerate(("deadline", "total", "retry", "hedge", "admission", "attempt"), 1)
+        for number, layer in enumerate(("deadline", "retry", "hedge", "admission", "attempt"), 1)
     ]
     assert places == sorted(places)
     assert "lease, breaker, limit, concurrency, budget" in said

@@ -71,7 +71,7 @@ def test_every_value_of_the_policy_is_shown_once_and_is_the_one_that_acts() -> N
 
 def test_the_layers_are_shown_in_their_order() -> None:
     order = [layer for layer, _ in LAYERS]
-    assert order == ["deadline", "total", "retry", "hedge", "admission", "attempt"]
+    assert order == ["deadline", "retry", "hedge", "admission", "attempt"]
     shown = [setting.layer for setting in resolve(GET_USER).settings]
     assert sorted(shown, key=order.index) == shown
     assert set(shown) == set(order)

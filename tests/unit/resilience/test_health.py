@@ -11,10 +11,8 @@ from workers.attempt import Answer
 from workers.resilience.health import Health, health_of
 
 
-def health(error: type[ServiceError], *, cut_by_deadline: bool = False, **extra: Any) -> Health:
-    return health_of(
-        Failure(error=error, message="no", delivery=Delivery.MAYBE_SENT, extra=extra), cut_by_deadline=cut_by_deadline
-    )
+def health(error: type[ServiceError], *, cut_short: bool = False, **extra: Any) -> Health:
+    return health_of(Failure(error=error, message="no", delivery=Delivery.MAYBE_SENT, extra=extra), cut_short=cut_short)
 
 
 EXPECTED = {
@@ -51,22 +49,22 @@ def test_every_error_has_its_row() -> None:
 def test_errors(error: type[ServiceError], expected: Health) -> None:
     assert health(error) is expected
     if error not in TIMEOUTS:
-        assert health(error, cut_by_deadline=True) is expected
+        assert health(error, cut_short=True) is expected
         assert health(error, phase="pool") is expected
 
 
 @pytest.mark.parametrize("phase", ["connect", "read", "attempt", "total"])
 def test_a_timeout_is_bad_unless_the_caller_cut_it_short(phase: str) -> None:
     assert health(errors.ServiceTimeoutError, phase=phase) is Health.BAD
-    assert health(errors.ServiceTimeoutError, phase=phase, cut_by_deadline=True) is Health.NEUTRAL
+    assert health(errors.ServiceTimeoutError, phase=phase, cut_short=True) is Health.NEUTRAL
 
 
 def test_our_own_pool_is_not_the_service() -> None:
     assert health(errors.ServiceTimeoutError, phase="pool") is Health.NEUTRAL
-    assert health(errors.DeadlineExceededError, phase="deadline", cut_by_deadline=True) is Health.NEUTRAL
+    assert health(errors.DeadlineExceededError, phase="deadline", cut_short=True) is Health.NEUTRAL
 
 
-@pytest.mark.parametrize("cut_by_deadline", [True, False])
-def test_an_answer_is_good(cut_by_deadline: bool) -> None:
+@pytest.mark.parametrize("cut_short", [True, False])
+def test_an_answer_is_good(cut_short: bool) -> None:
     answer = Answer(status=200, headers={}, data=None)
-    assert health_of(answer, cut_by_deadline=cut_by_deadline) is Health.GOOD
+    assert health_of(answer, cut_short=cut_short) is Health.GOOD
