@@ -22,7 +22,7 @@ __all__ = ["Fleet"]
 _CONNECT_S = 0.6
 _ANSWER_S = 0.6
 
-#: KEYS: the breaker, its probes, the services. ARGV: what to do, service, by, reason.
+#: KEYS: the breaker, its probes, the services, the limit. ARGV: what to do, service, by, reason.
 _BY_HAND = """
 local now = redis.call('TIME')
 now = string.format('%d.%06d', now[1], now[2])
@@ -38,6 +38,8 @@ elseif ARGV[1] == 'close' then
 else
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'phase', 'closed', 'epoch', epoch)
+  -- What the service's own limit taught, too.
+  redis.call('HDEL', KEYS[4], 'blocked_until', 'penalty_s')
 end
 redis.call('SADD', KEYS[3], ARGV[2])
 return epoch
@@ -105,7 +107,7 @@ class Fleet:
         self._change("close", service, by)
 
     def reset_breaker(self, service: str) -> None:
-        """Forget everything about it, as if the service had never been called."""
+        """Forget everything about it, as if the service had never been called: also what its own limit taught."""
         self._change("reset", service, "")
 
     def clock_skew_s(self, wall: Callable[[], float] = time.time) -> float:
@@ -122,7 +124,7 @@ class Fleet:
         return theirs - after if theirs > after else theirs - before
 
     def _change(self, what: str, service: str, by: str, reason: str = "") -> None:
-        keys = [fleet_keys.breaker(service), fleet_keys.probes(service), fleet_keys.SERVICES]
+        keys = [fleet_keys.breaker(service), fleet_keys.probes(service), fleet_keys.SERVICES, fleet_keys.limit(service)]
         self._by_hand(keys=keys, args=[what, service, by, reason])
 
 

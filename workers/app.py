@@ -15,6 +15,7 @@ from gateway.routing import FRONT_QUEUE, queue_of
 from gateway.settings import Settings, SettingsError
 from gateway.visibility import visibility_timeout_s
 from workers.executor import Executor
+from workers.outage_log import OutageFilter
 from workers.pool import AsyncioPool
 from workers.task import CallTask
 from workers.unparker import unparker_step
@@ -126,6 +127,7 @@ def _set_up_logging(loglevel: int | str | None = None, logfile: str | None = Non
         filename=logfile,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    logging.getLogger("celery.backends.base").addFilter(OutageFilter())
     for noisy in ("celery.app.trace", "celery.worker.strategy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

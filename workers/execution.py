@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Protocol
+from uuid import uuid4
 
 from gateway.call import Call
 from gateway.envelope import Envelope
@@ -15,6 +16,7 @@ from workers.attempt import Answer, Wire
 from workers.deadline import Deadline
 from workers.outcomes import Dropped
 from workers.resilience.breaker import Permit
+from workers.resilience.repetition import did_nothing
 from workers.verdict import Elsewhere, Go, Verdict
 
 __all__ = ["NO_PROBE", "Execution", "Fleet", "Hold", "Layer", "Proceed", "Progress", "Result"]
@@ -35,8 +37,8 @@ class Fleet(Protocol):
         """The current attempt is sent; `ended` follows."""
         ...
 
-    def ended(self, execution: "Execution", result: "Answer | Failure | None", elapsed_s: float) -> None:
-        """The current attempt is over; None: it was cancelled."""
+    def ended(self, execution: "Execution", go: Go, result: "Answer | Failure | None", elapsed_s: float) -> None:
+        """The attempt that `go` let through is over; None: it was cancelled."""
         ...
 
     async def freed(self, service: str, timeout_s: float) -> None:
@@ -74,9 +76,11 @@ class Progress:
     Attributes:
         attempts: how many were started.
         free: how many of them do not count.
-        maybe_sent: the service may have acted on one that is over.
+        maybe_sent: the service may have acted on one that is over, whatever it answered.
         spent_s: seconds in workers before this one.
         token: of the call's lease; 0 before there is one.
+        owner: names this execution of the call, among those of all workers.
+        redelivered: the broker says that the message was delivered before.
         parks: how often the call was parked.
         paid: the number of the attempt that the retry budget paid for.
         last: how the last attempt failed, if this worker made it.
@@ -88,6 +92,8 @@ class Progress:
     maybe_sent: bool = False
     spent_s: float = 0.0
     token: int = 0
+    owner: str = field(default_factory=lambda: uuid4().hex)
+    redelivered: bool = False
     parks: int = 0
     paid: int = 0
     last: Failure | None = None
@@ -113,6 +119,7 @@ class Execution:
         number: of the current attempt, 0 before the first.
         wire: the marks of the current attempt.
         result: what the transport said of the current attempt, before the owner's interceptors saw it.
+        sent_call: what the current attempt asks, if the owner's interceptors changed it.
         budget_s: seconds that the current attempt may take.
         hedge: the current attempt runs beside another.
         permit: the breaker's, of the current attempt.
@@ -135,6 +142,7 @@ class Execution:
     wire: Wire = field(default_factory=Wire)
     budget_s: float = 0.0
     result: Answer | Failure | None = None
+    sent_call: Call | None = None
     hedge: bool = False
     permit: Permit = NO_PROBE
     in_flight: int = 0
@@ -159,7 +167,9 @@ class Execution:
         """The attempt is over."""
         if self in self.progress.on_wire:
             self.progress.on_wire.remove(self)
-        if self.attempt_delivery is Delivery.MAYBE_SENT:
+        if self.attempt_delivery is Delivery.NOT_SENT:
+            return
+        if not (isinstance(self.result, Failure) and did_nothing(self.result, self.policy.retry)):
             self.progress.maybe_sent = True
 
     @property
@@ -205,9 +215,12 @@ class Execution:
 
     @property
     def cut_short(self) -> bool:
-        """Whether the current attempt has less time than the catalogue gives it, by whatever its producer asked for."""
+        """Whether the current attempt has less than half of the time that the catalogue gives it.
+
+        By its deadline, or by whatever its producer asked for. A timeout then says more about the producer.
+        """
         usual = self.service.operation_policies.get(self.call.operation, self.service.policy)
-        return self.budget_s < usual.timeouts.attempt
+        return self.budget_s < usual.timeouts.attempt / 2
 
     @property
     def counted(self) -> int:

@@ -25,9 +25,10 @@ from workers.connections import Connections
 from workers.deadline import Deadline
 from workers.execution import Execution, Hold, Result
 from workers.fleet.fleet import SharedFleet
-from workers.fleet.parking import ParkingError, ParkingLot
+from workers.fleet.parking import ParkingLot
 from workers.interceptor import Interception
 from workers.outcomes import Dropped, Parked
+from workers.parker import Parker
 from workers.resilience.admit import admit, deadline
 from workers.resilience.compose import compose
 from workers.resilience.hedge import hedge
@@ -44,8 +45,10 @@ _CANCELLED_KEPT = 1000
 
 #: Seconds for a question about a call that is not the call.
 _ASKING_S = 2.0
-#: How often a call that runs elsewhere is looked after.
-_ELSEWHERE_S = 1.0
+#: How long a call waits here at a time, while Redis is away and it cannot be parked.
+_AWAY_S = 0.5
+#: More than any call can be parked; a larger number was made up.
+_MOST_PARKS = 1_000_000
 #: Of the ids that a message lacks.
 _MADE = UUID("6f0f4a3e-5d5c-4c8a-9a43-2f6c1d1b7e55")
 
@@ -94,7 +97,7 @@ class Executor:
         self._clock = clock or FleetClock()
         self._client: Any = None
         self._fleet: SharedFleet | None = None
-        self._parking: ParkingLot | None = None
+        self._parker: Parker | None = None
         self._connections: Connections | None = None
         self._cancelled: dict[str, ServiceError] = {}
 
@@ -119,15 +122,15 @@ class Executor:
             results=self._result_prefix,
             clock=self._clock,
         )
-        self._parking = ParkingLot(self._client)
+        self._parker = Parker(ParkingLot(self._client), self._clock)
         self._connections = Connections(self._catalogue)
 
     async def close(self) -> None:
         """Tell the fleet what is left to tell, and close all connections."""
         if self._connections is not None:
             await self._connections.close()
-        if self._parking is not None:
-            await self._parking.close()
+        if self._parker is not None:
+            await self._parker.close()
         if self._fleet is not None:
             await self._fleet.close()
         if self._client is not None:
@@ -155,9 +158,15 @@ class Executor:
             while len(self._cancelled) >= _CANCELLED_KEPT:
                 del self._cancelled[next(iter(self._cancelled))]
             self._cancelled[call_id] = error_of(execution, cancellation(execution.delivery))
-            self._fleet.give_back(execution, acted=execution.delivery is not Delivery.NOT_SENT)
+            acted = execution.overall(Delivery.NOT_SENT) is not Delivery.NOT_SENT
+            self._fleet.give_back(execution, acted=acted)
             raise
-        self._fleet.let_go(execution)
+        finally:
+            lost = self._fleet.is_lost(execution)
+            self._fleet.let_go(execution)
+        if lost:
+            # Whoever has it now tells what became of it; two outcomes of one call would be worse than the other one.
+            outcome = Dropped("another worker took it over")
         return log_end(error_of(execution, outcome) if isinstance(outcome, Failure) else outcome, call_id)
 
     def cancelled(self, call_id: str) -> ServiceError:
@@ -168,9 +177,12 @@ class Executor:
         return log_end(known)
 
     async def _outcome(self, execution: Execution, message: Callable[[], bytes]) -> Reply | Failure | Parked | Dropped:
+        assert self._parker is not None  # noqa: S101 - started before the first call
         result: Result | Parked = await self._run_here(execution)
         if isinstance(result, Hold):
-            result = await self._park(execution, result, message)
+            result = await self._parker.park(execution, result, message)
+        if isinstance(result, Elsewhere):
+            result = await self._parker.postpone(execution, result, message)
         if isinstance(result, Answer):
             return make_reply(execution, result)
         if isinstance(result, Failure):
@@ -178,42 +190,17 @@ class Executor:
         assert isinstance(result, Parked | Dropped)  # noqa: S101 - nothing else is left
         return result
 
-    async def _run_here(self, execution: Execution) -> Answer | Failure | Hold | Dropped:
-        """Run the call through the layers; while another task has it, wait for what becomes of it there."""
+    async def _run_here(self, execution: Execution) -> Result:
+        """Run the call through the layers. While nobody can park it, it waits here, in a place of this worker."""
+        assert self._fleet is not None  # noqa: S101 - started before the first call
         while True:
             result = await self._run(execution)
-            if not isinstance(result, Elsewhere):
+            if not isinstance(result, Hold) or not self._fleet.is_away:
                 return result
-            if execution.left_s <= 0:
-                return Dropped("it runs elsewhere, and its deadline has passed")
-            await asyncio.sleep(min(result.for_s, _ELSEWHERE_S))
-
-    async def _park(self, execution: Execution, hold: Hold, message: Callable[[], bytes]) -> Failure | Parked | Dropped:
-        assert self._parking is not None  # noqa: S101 - started before the first call
-        progress = execution.progress
-        now = self._clock.now()
-        until = None if hold.due_s is None else now + hold.due_s
-        try:
-            parked = await self._parking.park(
-                execution.call_id,
-                service=execution.service.name,
-                message=message(),
-                until=until,
-                deadline_at=now + execution.left_s,
-                token=progress.token,
-                attempts=progress.attempts,
-                free=progress.free,
-                maybe=execution.delivery is not Delivery.NOT_SENT,
-                spent_s=execution.spent_s,
-                paid=progress.paid,
-                why=hold.why,
-            )
-        except ParkingError as error:
-            _log.warning("call %s: %s", execution.call_id, error)
-            return hold.otherwise
-        if not parked:
-            return Dropped("another worker took it over")
-        return Parked(hold.why, until)
+            wait_s = _AWAY_S if result.due_s is None else max(_AWAY_S, result.due_s)
+            if wait_s >= execution.left_s:
+                return result.otherwise
+            await asyncio.sleep(wait_s)
 
     def _accept(
         self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]
@@ -236,14 +223,17 @@ class Executor:
             fleet=self._fleet,
             idempotent=lambda: self._is_idempotent(execution),
         )
-        parks = headers.get("gateway_parks")
-        execution.progress.parks = parks if isinstance(parks, int) else 0
+        progress = execution.progress
+        progress.parks = _whole(headers.get("gateway_parks"))
+        progress.maybe_sent = _whole(headers.get("gateway_maybe")) > 0
+        info = headers.get("delivery_info")
+        progress.redelivered = isinstance(info, Mapping) and bool(info.get("redelivered"))
         return execution
 
     async def _is_idempotent(self, execution: Execution) -> bool:
         """Whether the call may be repeated. A service with reflection may have to be asked."""
         assert self._connections is not None  # noqa: S101 - started before the first call
-        call, key = execution.call, execution.envelope.idempotency_key
+        call, key = execution.sent_call or execution.call, execution.envelope.idempotency_key
         declared = execution.service.idempotent(call)
         method_says = None
         if asks_method(call, key=key, declared=declared) and isinstance(call, GrpcCall):
@@ -271,6 +261,7 @@ class Executor:
             if isinstance(intercepted, Failure):
                 return intercepted
             made = intercepted
+            execution.sent_call = made.call
         transport = self._connections.to(execution.service, protocol_of(made.call))
         execution.result = result = await transport.send(made)
         return await interception.after(made, result) if interception else result
@@ -288,6 +279,11 @@ class Executor:
         if scheme is not None:
             headers.update(scheme.headers())
         return headers
+
+
+def _whole(header: object) -> int:
+    """A small count from a message, whoever wrote it."""
+    return header if type(header) is int and 0 <= header < _MOST_PARKS else 0
 
 
 async def _tell_time(client: Any, clock: FleetClock) -> None:

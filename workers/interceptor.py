@@ -72,7 +72,8 @@ class Interception:
                         check_plain_json(given.data, field="data")
                     except InvalidCallError as error:
                         return _fault(path, f"returned data that is not JSON: {error}", delivery)
-                result = given
+                # Whatever they make of it, what the service may have seen stays as it is.
+                result = replace(given, delivery=delivery) if isinstance(given, Failure) else given
         return result
 
 

@@ -3,6 +3,9 @@
 All workers run one. What a call waits for is decided in Redis (`workers/fleet/claim.lua`), which claims a call for one
 of them at a time; a claim whose owner died ends by itself, and the call is published by another. It may be published
 twice then: both messages have the same `gateway_parks`, by which the second one is known for a duplicate.
+
+A call whose service left the catalogue comes back when its deadline has passed, to a queue that this worker listens on,
+so that it ends with an outcome: other workers may know its service until then.
 """
 
 import logging
@@ -15,12 +18,16 @@ from typing import Any
 
 import msgspec
 from celery import Celery, bootsteps
+from celery.states import READY_STATES
 from kombu import Producer
+from kombu.exceptions import SerializationError
 
 from gateway.broker import BROKER_ERRORS
+from gateway.errors import Delivery, GatewayFaultError
 from gateway.policy import Policy
+from gateway.records import key_of
 from gateway.redis_client import open_sync
-from gateway.routing import queue_of
+from gateway.routing import FRONT_QUEUE, queue_of
 from workers.fleet.script import Script
 from workers.parked_message import ParkedMessage
 
@@ -30,15 +37,16 @@ _log = logging.getLogger("gateway.parking")
 
 #: Seconds between two looks: while calls are parked, while none is, and after a failure.
 _POLL_S, _IDLE_S, _FAILED_S = 0.1, 0.5, 1.0
-#: Seconds until a claim ends.
-CLAIM_S = 30.0
+#: Seconds until a claim ends; it may end sooner, with the call's deadline.
+CLAIM_S = 10.0
 #: The part of it in which its owner still counts on it.
 _TRUSTED = 2 / 3
 #: Seconds that a broker may take to answer.
 _BROKER_S = 5.0
 _BATCH = 1000
 
-Claim = tuple[str, str, int, str]
+#: Service, id, how often it was parked, message, and the seconds until the claim ends.
+Claim = tuple[str, str, int, str, float]
 
 
 class _Answer(msgspec.Struct):
@@ -53,8 +61,8 @@ class Unparker:
     Args:
         app: whose broker and queues are used.
         redis_url: the Redis that holds the parked calls.
-        policies: of the services, by name; parked calls of other services are left alone.
-        claim_s: how long a call that was claimed waits for its owner, before another one may claim it.
+        policies: of the services, by name; parked calls of other services come back after their deadlines alone.
+        claim_s: how long a call that was claimed waits for its owner at most, before another one may claim it.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class Unparker:
         self._claim_s = claim_s
         self._app = app
         self._redis: Any = open_sync(redis_url)
+        self._known = frozenset(policies)
         self._gates = [_gate(name, policy) for name, policy in policies.items()]
         self._claim, self._claimed = Script("claim.lua"), Script("claimed.lua")
         self._connection: Any = None
@@ -113,12 +122,12 @@ class Unparker:
         """Look once; seconds until the next look."""
         # Before anything is claimed: calls do not wait for a claim to end because the broker is away.
         self._connect()
-        if self._unsent and time.monotonic() - self._claimed_at > self._claim_s * _TRUSTED:
-            self._unsent = []
+        age_s = time.monotonic() - self._claimed_at
+        self._unsent = [claim for claim in self._unsent if age_s < claim[4] * _TRUSTED]
         parked, more = 1, False
         if not self._unsent:
             # Another one first each time, since an answer may be full before the last.
-            self._gates.append(self._gates.pop(0))
+            self._gates = self._gates[1:] + self._gates[:1]
             document = msgspec.json.encode({"claim_s": self._claim_s, "services": self._gates})
             self._claimed_at = time.monotonic()
             answer = msgspec.json.decode(self._claim.run_sync(self._redis, document), type=_Answer)
@@ -148,19 +157,46 @@ class Unparker:
                 connection.collapse()
 
     def _publish(self, claims: Iterable[Claim]) -> None:
+        lost: list[tuple[str, str, str]] = []
         with self._producer.batch(max_size=_BATCH):
-            for service, call_id, _, packed in claims:
+            for service, call_id, _, packed, _ in claims:
                 try:
                     self._publish_one(service, ParkedMessage.unpack(packed))
-                except BROKER_ERRORS:
-                    raise
                 except Exception as error:
+                    if isinstance(error, BROKER_ERRORS) and not isinstance(error, SerializationError):
+                        raise
                     # It would hold up all others for ever.
-                    _log.error("call %s is lost: its parked message is none (%s)", call_id, type(error).__name__)
+                    lost.append((service, call_id, type(error).__name__))
+        for service, call_id, why in lost:
+            self._end(service, call_id, why)
+
+    def _end(self, service: str, call_id: str, why: str) -> None:
+        """The end of a call whose message is none any more."""
+        _log.error("call %s is lost: its parked message cannot be read (%s)", call_id, why)
+        # A copy of a message has no record, and its call runs elsewhere. What has an outcome keeps it.
+        if not self._redis.exists(key_of(call_id)) or self._app.backend.get_state(call_id) in READY_STATES:
+            return
+        error = GatewayFaultError(
+            f"the call was parked, and its message cannot be read any more ({why})",
+            service=service,
+            delivery=Delivery.MAYBE_SENT,
+            call_id=call_id,
+        )
+        self._app.backend.mark_as_failure(call_id, error)
+
+    def _queue_of(self, service: str, message: ParkedMessage) -> str:
+        """Where the message goes: back, or, if its service is not known here, to where this worker takes it."""
+        queues: Any = self._app.amqp.queues
+        if service in self._known:
+            return message.queue if message.queue in queues else queue_of(service)
+        # The service's own queue may have no consumer any more.
+        listened: Mapping[str, Any] = queues.consume_from
+        places = (message.queue, FRONT_QUEUE, *(name for name in listened if name.startswith(f"{FRONT_QUEUE}.")))
+        return next((name for name in places if name in listened), next(iter(listened), FRONT_QUEUE))
 
     def _publish_one(self, service: str, message: ParkedMessage) -> None:
         queues: Any = self._app.amqp.queues
-        name = message.queue if message.queue in queues else queue_of(service)
+        name = self._queue_of(service, message)
         properties = {key: value for key, value in message.properties.items() if value is not None}
         self._producer.publish(
             message.body,
@@ -207,9 +243,8 @@ def unparker_step(
             self.unparker: Unparker | None = None
 
         def start(self, parent: Any) -> None:
-            if policies:
-                self.unparker = Unparker(parent.app, redis_url, policies, claim_s=claim_s)
-                self.unparker.start()
+            self.unparker = Unparker(parent.app, redis_url, policies, claim_s=claim_s)
+            self.unparker.start()
 
         def stop(self, parent: Any) -> None:
             if self.unparker is not None:

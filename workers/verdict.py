@@ -20,6 +20,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         call_id, service: which call.
         number: of the attempt, 1 for the first as far as this worker knows.
         token: of the call's lease; 0 if this worker has none yet.
+        owner: names this one execution of the call.
         parks: how often the message says that it was parked.
         left_s: until the call's deadline.
         patience_s: how long it would wait in the worker.
@@ -31,6 +32,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     service: str
     number: int
     token: int
+    owner: str
     parks: int
     left_s: float
     patience_s: float
@@ -130,9 +132,11 @@ class Cancelled:
 
     Attributes:
         maybe_sent: the service may have acted on an attempt.
+        attempts: how many were started.
     """
 
     maybe_sent: bool
+    attempts: int = 0
 
 
 Verdict = Go | Wait | Late | Elsewhere | Drop | Cancelled

@@ -92,7 +92,8 @@ def test_an_outage_of_one_service(fleet: Fleet, counting: CountingService, scale
         f" probes in each half-open phase: {[len(each) for each in rounds]}",
         f"arrivals in each half second after closing: {per_half_s} (steady: {scale.rate / 2:g});"
         f" let out of parking in each second: {released}",
-        f"{len(samples)} calls, {len(lost)} lost, {cpu_s / len(samples) * 1000:.1f} ms of the workers' CPU each; what waited had its reply within {recovered:.1f} s of closing",
+        f"{len(samples)} calls, {len(lost)} lost, {cpu_s / len(samples) * 1000:.1f} ms of the workers' CPU each;"
+        f" what waited had its reply within {recovered:.1f} s of closing",
     )
     picture = os.environ.get("OUTAGE_SVG")
     if picture and scale is LONG and find_spec("matplotlib"):

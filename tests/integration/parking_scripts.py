@@ -9,7 +9,8 @@ from workers.fleet.script import Script
 
 __all__ = ["CLAIMED", "NOW", "PARK", "A", "Lot", "many"]
 
-NOW = 1_800_000_000.0
+#: Far ahead: what expires by this clock must not be gone by the server's.
+NOW = 4_000_000_000.0
 A = "service-a"
 
 PARK, CLAIM, CLAIMED = Script("park.lua"), Script("claim.lua"), Script("claimed.lua")
@@ -45,8 +46,8 @@ class Lot:
         answers: list[int] = json.loads(PARK.run_sync(self.redis, json.dumps({"now": now, "ttl": 10, "calls": calls})))
         return answers
 
-    def claim(self, now: float = NOW, **terms: Any) -> list[list[Any]]:
-        """What goes now, as `[service, id, parks, message]`."""
+    def claim(self, now: float = NOW, *, claim_s: float = 30, **terms: Any) -> list[list[Any]]:
+        """What goes now, as `[service, id, parks, message, for_s]`."""
         service = {
             "name": A,
             "interval": 0,
@@ -56,8 +57,8 @@ class Lot:
             "probes": 2,
             **terms,
         }
-        answer = json.loads(CLAIM.run_sync(self.redis, json.dumps({"now": now, "claim_s": 30, "services": [service]})))
-        return list(answer["claimed"])
+        asked = {"now": now, "claim_s": claim_s, "services": [service]}
+        return list(json.loads(CLAIM.run_sync(self.redis, json.dumps(asked)))["claimed"])
 
     def ids(self, now: float = NOW, **terms: Any) -> list[str]:
         """The ids of what goes now."""

@@ -143,6 +143,7 @@ class ToldExecutor:
                 until=until,
                 deadline_at=time.time() + do.get("deadline_s", 60),
                 token=token,
+                owner="a worker of this test",
                 attempts=0,
                 free=0,
                 maybe=bool(do.get("maybe")),

@@ -58,6 +58,7 @@ class Server:
         hedge: bool = False,
         life: float = 10.0,
         worker: str = "w",
+        owner: str | None = None,
     ) -> list[Any]:
         request = {
             "now": now,
@@ -66,7 +67,7 @@ class Server:
             "expires_s": 3600,
             "results": "result-",
             "services": {"s": self.terms},
-            "asks": [(call_id, "s", number, token, parks, left, patience, hedge, life)],
+            "asks": [(call_id, "s", number, token, owner or worker, parks, left, patience, hedge, life)],
         }
         reply = msgspec.json.decode(ADMIT.run_sync(self.client, msgspec.json.encode(request)))
         assert float(reply["now"]) == pytest.approx(now)
@@ -218,7 +219,7 @@ def test_the_breaker_is_that_of_breaker(server: Server, steps: list[tuple[str, f
 @quick
 @given(
     steps=st.lists(
-        st.tuples(st.integers(0, 192).map(lambda step: step / 64), st.sampled_from([None, 0.0, 2.0, "good"])),
+        st.tuples(st.integers(0, 192).map(lambda step: step / 64), st.sampled_from([None, 0.0, 2.0, 999.0, "good"])),
         min_size=1,
         max_size=30,
     ),

@@ -99,9 +99,36 @@ def test_what_nobody_knew_to_be_parked_is_taken_back(lot: Lot) -> None:
 
 def test_a_claimed_call_is_not_claimed_again_until_the_claim_ends(lot: Lot) -> None:
     lot.park("a")
-    assert lot.claim() == [[A, "a", 1, '{"parks":1,"maybe":0,"v":1,"body":"[]"}']]
+    assert lot.claim() == [[A, "a", 1, '{"parks":1,"maybe":0,"v":1,"body":"[]"}', 30]]
     assert lot.ids(NOW + 29.9) == []
     assert lot.ids(NOW + 30.1) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("deadline_in", "claimed_for"),
+    [(600, 10), (11, 10), (5, 5), (2.5, 2.5), (1, 2), (0, 2), (-3, 2)],
+)
+def test_a_claim_ends_with_the_calls_deadline(lot: Lot, deadline_in: float, claimed_for: float) -> None:
+    lot.park("a", deadline_at=NOW + deadline_in)
+    (claim,) = lot.claim(claim_s=10)
+    assert claim[4] == pytest.approx(claimed_for, abs=1e-5)
+    assert lot.redis.zscore(parked(A), "a") == lot.redis.zscore(parked_deadlines(A), "a")
+    assert lot.ids(NOW + claimed_for - 0.1) == []
+    assert lot.ids(NOW + claimed_for + 0.1) == ["a"]
+
+
+def test_the_second_claim_knows_the_deadline_too(lot: Lot) -> None:
+    lot.park("a", deadline_at=NOW + 14)
+    assert lot.claim(claim_s=10)[0][4] == pytest.approx(10, abs=1e-5)
+    assert lot.claim(NOW + 10.1, claim_s=10)[0][4] == pytest.approx(3.9, abs=1e-5)
+
+
+def test_a_claim_of_what_has_no_record_is_short(lot: Lot) -> None:
+    lot.park("a")
+    lot.redis.delete(key_of("a"))
+    lot.redis.zadd(parked_deadlines(A), {"a": NOW})
+    assert lot.claim()[0][4] == pytest.approx(2, abs=1e-5)
+    assert lot.ids(NOW + 2.1) == ["a"]
 
 
 def test_a_published_call_leaves_nothing(lot: Lot) -> None:
@@ -162,6 +189,7 @@ async def park(parking: ParkingLot, call_id: str, token: int = 1) -> bool:
         until=None,
         deadline_at=NOW + 600,
         token=token,
+        owner="a worker of this test",
         attempts=0,
         free=0,
         maybe=False,

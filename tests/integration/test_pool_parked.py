@@ -9,7 +9,7 @@ import pytest
 from celery import chain, chord
 
 from gateway import Gateway
-from gateway.errors import CallCancelledError, Delivery
+from gateway.errors import CallCancelledError, Delivery, GatewayFaultError
 from gateway.fleet_keys import parked, parked_messages
 from gateway.records import CallState, key_of
 from gateway.settings import Settings
@@ -48,12 +48,36 @@ def test_park_again_and_again(rig: Rig) -> None:
 
 def test_what_is_no_message_holds_up_no_other(rig: Rig) -> None:
     worker = rig.worker(env=UNPARKS)
-    for call_id, junk in (("junk-1", "no JSON"), ("junk-2", '{"parks":1,"maybe":0,"v":1}'), ("junk-3", "[]")):
-        rig.results.hset(parked_messages(SERVICE), call_id, junk)
+    junk = {"junk-1": "no JSON", "junk-2": '{"parks":1,"maybe":0,"v":1}', "junk-3": "[]", "no-record": "no JSON"}
+    for call_id, packed in junk.items():
+        if call_id != "no-record":
+            rig.results.hset(key_of(call_id), mapping={"state": "parked", "deadline_at": time.time() + 60})
+        rig.results.hset(parked_messages(SERVICE), call_id, packed)
         rig.results.zadd(parked(SERVICE), {call_id: 1})
     assert rig.send(park=1).get(timeout=10)["status"] == 200
     eventually(lambda: lot(rig) == (0, 0, 0), "the junk is gone")
-    assert worker.output().count("is lost: its parked message is none") == 3
+    assert worker.output().count("is lost: its parked message cannot be read") == 4
+    for call_id in ("junk-1", "junk-2", "junk-3"):
+        with pytest.raises(GatewayFaultError, match="cannot be read any more") as raised:
+            rig.app.AsyncResult(call_id).get(timeout=5)
+        assert (
+            raised.value.fields
+            == GatewayFaultError(
+                raised.value.message, service=SERVICE, delivery=Delivery.MAYBE_SENT, call_id=call_id
+            ).fields
+        )
+    assert rig.app.AsyncResult("no-record").state == "PENDING"
+
+
+def test_what_has_its_outcome_keeps_it_though_its_message_is_none(rig: Rig) -> None:
+    rig.app.backend.mark_as_failure("a", CallCancelledError("it was cancelled", call_id="a"))
+    rig.results.hset(key_of("a"), "state", "parked")
+    rig.results.hset(parked_messages(SERVICE), "a", "no JSON")
+    rig.results.zadd(parked(SERVICE), {"a": 1})
+    rig.worker(env=UNPARKS)
+    eventually(lambda: lot(rig) == (0, 0, 0), "the junk is gone")
+    with pytest.raises(CallCancelledError):
+        rig.app.AsyncResult("a").get(timeout=5)
 
 
 def test_operators_see_why_it_is_parked(rig: Rig) -> None:

@@ -13,7 +13,7 @@ from workers.verdict import Ask, Cancelled, Drop, Elsewhere, Go, Late, Past, Ver
 __all__ = ["LEASE_S", "Admission"]
 
 #: How long a call belongs to a worker that says nothing more. It is renewed while the call runs.
-LEASE_S = 30.0
+LEASE_S = 10.0
 
 
 class Admission:
@@ -58,8 +58,8 @@ class Admission:
                 return Elsewhere(float(for_s))
             case ["drop", why]:
                 return Drop(why)
-            case ["cancelled", maybe]:
-                return Cancelled(maybe == 1)
+            case ["cancelled", maybe, attempts]:
+                return Cancelled(maybe == 1, attempts)
             case _:
                 raise ValueError(f"the admission script gave {answer!r}")
 

@@ -4,9 +4,10 @@
 --   now: Unix seconds, or 0 for this server's clock;  worker: name;  lease_s;  expires_s: a record's life;
 --   results: prefix of the keys of results;
 --   services: {name: {interval, burst, concurrency, adaptive, breaker, probes, share, per_s}};
---   asks: [[id, service, number, token, parks, left_s, patience_s, hedge, life_s]]
+--   asks: [[id, service, number, token, owner, parks, left_s, patience_s, hedge, life_s]]
 -- }
--- number: of the attempt to be started; token: of the lease, 0 for who has none yet; parks: how often the message says
+-- number: of the attempt to be started; token: of the lease, 0 for who has none yet; owner: names the
+-- one execution that asks, so that it finds its own lease again when an answer was lost; parks: how often the message says
 -- that it was parked; left_s: until the deadline; patience_s: how long the worker would wait by itself; life_s: how long
 -- the attempt can take at most.
 --
@@ -14,7 +15,7 @@
 --   ["go", token, number, wait_s, probe, in_flight, interrupted, free, maybe, spent]
 --   ["hold", token, number, why, estimate_s, due_s, interrupted, free, maybe, spent]   -1: not known, or a gate decides
 --   ["late", token, number, why, interrupted, free, maybe, spent]                       its deadline has passed
---   ["elsewhere", seconds]   ["drop", why]   ["cancelled", maybe]
+--   ["elsewhere", seconds]   ["drop", why]   ["cancelled", maybe, attempts]
 -- The names of the keys are described in gateway/fleet_keys.py, the record's fields in gateway/records.py. The rules of
 -- rate, budget and breaker are those of workers/resilience/, which a test holds against each other.
 
@@ -85,35 +86,49 @@ local function ask_breaker(state, hedge)
 end
 
 local function answer(ask)
-  local id, name, number, token, parks, left, patience, hedge, life = unpack(ask)
+  local id, name, number, token, owner, parks, left, patience, hedge, life = unpack(ask)
   local state = read(name)
   local policy = state.policy
   local key = 'gateway:call:' .. id
   local r = call('HMGET', key, 'state', 'lease', 'lease_until', 'attempts', 'parks', 'open', 'free', 'maybe', 'spent',
-    'paid', 'why')
+    'paid', 'why', 'owner')
   local free, maybe, spent = tonumber(r[7] or '0'), tonumber(r[8] or '0'), tonumber(r[9] or '0')
   local paid = tonumber(r[10] or '0')
   local interrupted = 0
-  if r[1] == 'cancelled' then return {'cancelled', maybe} end
-  if token == 0 then
-    if r[2] then
-      if call('EXISTS', request.results .. id) == 1 then return {'drop', 'it has its outcome'} end
-      local lease_until = tonumber(r[3] or '0')
-      if lease_until > now and r[1] == 'running' then return {'elsewhere', lease_until - now} end
-      if tonumber(r[5] or '0') > parks then return {'drop', 'it was parked, and is elsewhere by now'} end
-      if r[1] == 'running' and tonumber(r[6] or '0') > 0 then interrupted = 1 end
+  local mine = r[12] == owner
+  if token == 0 and r[2] and not mine then
+    if call('EXISTS', request.results .. id) == 1 then return {'drop', 'it has its outcome'} end
+    -- Cancelled or not: who has it tells what became of it.
+    local lease_until = tonumber(r[3] or '0')
+    if lease_until > now then return {'elsewhere', lease_until - now} end
+    if tonumber(r[5] or '0') > parks then return {'drop', 'it was parked, and is elsewhere by now'} end
+    if tonumber(r[6] or '0') > 0 then
+      if r[1] == 'running' then interrupted = 1 else maybe = 1 end
     end
-    number = math.max(number, tonumber(r[4] or '0') + 1)
-    token = call('HINCRBY', key, 'lease', 1)
-    call('HSET', key, 'state', 'running', 'worker', request.worker, 'service', name,
+  end
+  if r[1] == 'cancelled' then return {'cancelled', maybe, tonumber(r[4] or '0')} end
+  if token == 0 and mine then
+    -- Its own question, whose answer was lost.
+    token, number = tonumber(r[2]), math.max(number, tonumber(r[4] or '0') + 1)
+  elseif token == 0 or not r[2] then
+    -- A record that is gone: records live longer than calls, so this server has lost its data.
+    if token == 0 then number = math.max(number, tonumber(r[4] or '0') + 1) end
+    -- Higher than any that it gave before, if it forgot.
+    token = call('HINCRBY', key, 'lease', token + 1)
+    call('HSET', key, 'state', 'running', 'worker', request.worker, 'service', name, 'owner', owner,
       'lease_until', string.format('%.3f', now + request.lease_s))
     call('HSETNX', key, 'deadline_at', string.format('%.3f', now + left))
     call('EXPIRE', key, math.ceil(request.expires_s + math.max(0, left)))
-  elseif tonumber(r[2] or '0') ~= token then
+  elseif tonumber(r[2]) ~= token then
     return {'drop', 'another worker took it over'}
   end
   if left <= 0 then
-    return {'late', token, number, r[1] == 'parked' and r[11] or '', interrupted, free, maybe, tostring(spent)}
+    local why = ''
+    if r[1] == 'parked' then
+      -- What stands in its way now counts more than what it was parked for.
+      why = state.phase ~= 'closed' and 'breaker' or state.blocked > now and 'limit' or r[11] or ''
+    end
+    return {'late', token, number, why, interrupted, free, maybe, tostring(spent)}
   end
 
   local function hold(why, estimate, due)

@@ -1,17 +1,20 @@
--- The gate of parking: which parked calls go back to their queues now. Claims them for `claim_s` seconds; whoever
--- claimed them publishes them and then runs claimed.lua. A claim whose owner died ends by itself.
+-- The gate of parking: which parked calls go back to their queues now. Claims them; whoever claimed them publishes them
+-- and then runs claimed.lua. A claim whose owner died ends by itself.
 --
 -- ARGV[1], JSON:
 --   now       Unix seconds; absent: this server's clock
---   claim_s   how long a claim lasts
---   services  a list of {name, interval (seconds from one call to the next at the service's rate; 0: no limit),
---             concurrency, adaptive, breaker (whether it has one), probes}
--- Returns JSON: {claimed: [[service, id, parks, message], ...], parked: how many calls are parked, more: whether some
--- were left only because this answer is full}. `claimed` is {} if it is empty.
+--   claim_s   how long a claim lasts at most
+--   services  all that the asking worker knows, a list of {name, interval (seconds from one call to the next at the
+--             service's rate; 0: no limit), concurrency, adaptive, breaker (whether it has one), probes}
+-- Returns JSON: {claimed: [[service, id, parks, message, for_s], ...], parked: how many calls are parked, more: whether
+-- some were left only because this answer is full}. `claimed` is {} if it is empty; for_s: seconds until the claim ends.
 --
 -- A call goes for one of two reasons. Through the gate: it is due, and breaker, block, concurrency, rate and ramp let
 -- one more through; the oldest first. Or to its end: it was cancelled, its deadline is past, or comes before the gate
 -- can open; its worker then says so, and it counts for nothing here.
+--
+-- Calls of services that `services` does not name go to their end alone, STRAY_S after their deadline: workers with
+-- another catalogue may know the service, and come first.
 --
 -- Keys and fields: gateway/fleet_keys.py; beside these the ramp's hash has `released`, how many probes of the breaker
 -- were let out or on their way, and `released_at`.
@@ -25,6 +28,13 @@ local RAMP_OWED_S = 1
 local LOOK_AHEAD_S = 0.25
 -- How long released probes are thought to be on their way.
 local PROBE_ON_ITS_WAY_S = 1
+-- How long a claim lasts at least: it ends with the call's deadline, so that a call whose unparker died then still ends
+-- soon after it.
+local LATE_CLAIM_S = 2
+-- How long after its deadline a call ends whose service the asking worker does not know.
+local STRAY_S = 0.5
+-- How long the ramp's hash is kept, beyond the last turn that it gave away.
+local RAMP_KEPT_S = 3600
 -- Of one run and service, through the gate and to its end each; and of one run in all.
 local MOST_CALLS, MOST_BYTES = 200, 4 * 1024 * 1024
 
@@ -34,13 +44,24 @@ if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
-local claim_end = string.format('%.6f', now + asked.claim_s)
 
 local claimed, bytes, parked, more = {}, 0, 0, false
 
 local function number(value, otherwise)
   if value == 'inf' then return math.huge end
   return tonumber(value or otherwise) or otherwise
+end
+
+local function stamp(seconds)
+  return string.format('%.6f', seconds)
+end
+
+-- When a claim of a call ends that is made now.
+local function claim_end(service, id)
+  -- The sorted set's is gone once the call was claimed before; a copy of a message has no record.
+  local deadline = redis.call('HGET', 'gateway:call:' .. id, 'deadline_at')
+    or redis.call('ZSCORE', 'gateway:parked-deadlines:' .. service, id)
+  return math.min(now + asked.claim_s, math.max(now + LATE_CLAIM_S, number(deadline, 0)))
 end
 
 -- Claim one call; false if there is no message of it.
@@ -51,11 +72,13 @@ local function claim(service, id)
     redis.call('ZREM', 'gateway:parked-deadlines:' .. service, id)
     return false
   end
+  local till = claim_end(service, id)
   -- The same time in both says that it is claimed.
-  redis.call('ZADD', 'gateway:parked:' .. service, claim_end, id)
-  redis.call('ZADD', 'gateway:parked-deadlines:' .. service, claim_end, id)
+  redis.call('ZADD', 'gateway:parked:' .. service, stamp(till), id)
+  redis.call('ZADD', 'gateway:parked-deadlines:' .. service, stamp(till), id)
   bytes = bytes + #message
-  claimed[#claimed + 1] = {service, id, tonumber(string.match(message, '^{"parks":(%d+)')) or 0, message}
+  local parks = tonumber(string.match(message, '^{"parks":(%d+)')) or 0
+  claimed[#claimed + 1] = {service, id, parks, message, till - now}
   return true
 end
 
@@ -68,7 +91,7 @@ end
 -- Those that need not wait for the gate, whose earliest opening is `opens`.
 local function let_end(service, opens)
   local found = redis.call('ZRANGEBYSCORE', 'gateway:parked-deadlines:' .. service, '-inf',
-    string.format('%.6f', math.max(now, opens)), 'WITHSCORES', 'LIMIT', 0, 5 * MOST_CALLS)
+    stamp(math.max(now, opens)), 'WITHSCORES', 'LIMIT', 0, 5 * MOST_CALLS)
   local ended = 0
   for index = 1, #found, 2 do
     if is_full() then return end
@@ -81,6 +104,21 @@ local function let_end(service, opens)
     local is_claimed = due == deadline and deadline > now
     if not is_claimed and claim(service, id) then ended = ended + 1 end
   end
+end
+
+-- Those of a service that the asking worker does not know.
+local function let_strays_end(service)
+  local deadlines = 'gateway:parked-deadlines:' .. service
+  -- Cancelled: from now on, in place of at once, for the same reason.
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', 0, 'LIMIT', 0, MOST_CALLS)) do
+    redis.call('ZADD', deadlines, stamp(now), id)
+  end
+  local found = redis.call('ZRANGEBYSCORE', deadlines, '-inf', stamp(now - STRAY_S), 'LIMIT', 0, MOST_CALLS)
+  for _, id in ipairs(found) do
+    if is_full() then return end
+    claim(service, id)
+  end
+  if #found == MOST_CALLS then more = true end
 end
 
 -- How many the ramp lets out, and what to write down.
@@ -137,7 +175,7 @@ local function let_through(service)
     if tat > now + LOOK_AHEAD_S + service.interval then
       -- The interval was longer when it was written.
       tat = now + LOOK_AHEAD_S + service.interval
-      redis.call('HSET', keys.ramp, 'tat', string.format('%.6f', tat))
+      redis.call('HSET', keys.ramp, 'tat', stamp(tat))
     end
     free = math.min(free, math.ceil((now + LOOK_AHEAD_S - tat) / service.interval))
   end
@@ -150,8 +188,7 @@ local function let_through(service)
 
   local released = 0
   if free > 0 then
-    local due = redis.call('ZRANGEBYSCORE', 'gateway:parked:' .. name, '-inf', string.format('%.6f', now),
-      'LIMIT', 0, free)
+    local due = redis.call('ZRANGEBYSCORE', 'gateway:parked:' .. name, '-inf', stamp(now), 'LIMIT', 0, free)
     for _, id in ipairs(due) do
       if is_full() then break end
       if claim(name, id) then released = released + 1 end
@@ -159,22 +196,44 @@ local function let_through(service)
     if released == MOST_CALLS then more = true end
   end
 
-  if tokens then
-    redis.call('HSET', keys.ramp, 'tokens', string.format('%.6f', tokens - released), 'at', string.format('%.6f', now))
-  end
+  if tokens then redis.call('HSET', keys.ramp, 'tokens', stamp(tokens - released), 'at', stamp(now)) end
   if released > 0 then
-    if probing then
-      redis.call('HSET', keys.ramp, 'released', granted + released, 'released_at', string.format('%.6f', now))
-    end
+    if probing then redis.call('HSET', keys.ramp, 'released', granted + released, 'released_at', stamp(now)) end
     if service.interval > 0 then
-      redis.call('HSET', keys.ramp, 'tat', string.format('%.6f', tat + released * service.interval))
+      tat = tat + released * service.interval
+      redis.call('HSET', keys.ramp, 'tat', stamp(tat))
     end
   end
+  redis.call('EXPIRE', keys.ramp, math.ceil(math.max(0, tat - now) + RAMP_KEPT_S))
 end
 
+-- Every key of a service: gateway/fleet_keys.py.
+local KINDS = {'breaker', 'probes', 'limit', 'inflight', 'budget', 'ramp', 'parked', 'parked-deadlines',
+  'parked-messages'}
+
+local function is_anything_left(service)
+  for _, kind in ipairs(KINDS) do
+    if redis.call('EXISTS', 'gateway:' .. kind .. ':' .. service) == 1 then return true end
+  end
+  return false
+end
+
+local known = {}
 for _, service in ipairs(asked.services) do
+  known[service.name] = true
   local waiting = redis.call('ZCARD', 'gateway:parked:' .. service.name)
   parked = parked + waiting
   if waiting > 0 then let_through(service) end
+end
+for _, name in ipairs(redis.call('SMEMBERS', 'gateway:services')) do
+  if not known[name] then
+    local waiting = redis.call('ZCARD', 'gateway:parked-deadlines:' .. name)
+    parked = parked + waiting
+    if waiting > 0 then
+      let_strays_end(name)
+    elseif not is_anything_left(name) then
+      redis.call('SREM', 'gateway:services', name)
+    end
+  end
 end
 return cjson.encode({claimed = claimed, parked = parked, more = more})

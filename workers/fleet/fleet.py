@@ -5,10 +5,11 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from gateway.clock import FleetClock
-from gateway.errors import Delivery, RateLimitedError, ServiceTimeoutError, ServiceUnavailableError
+from gateway.errors import RateLimitedError, ServiceTimeoutError, ServiceUnavailableError
 from gateway.outcome import Failure
 from gateway.policy import Policy
 from gateway.service import Service
@@ -22,7 +23,7 @@ from workers.fleet.reports import End, Reports
 from workers.resilience.admit import PATIENCE_S
 from workers.resilience.health import Health, health_of
 from workers.resilience.latency import Latencies
-from workers.verdict import Ask, Go, Late, Verdict, Wait
+from workers.verdict import Ask, Go, Late, Past, Verdict, Wait
 
 __all__ = ["SharedFleet"]
 
@@ -68,18 +69,19 @@ class SharedFleet:
             service=execution.service.name,
             number=progress.attempts + 1,
             token=progress.token,
+            owner=progress.owner,
             parks=progress.parks,
             left_s=left,
             patience_s=min(PATIENCE_S, max(0.0, left)),
             hedge=execution.hedge,
             life_s=policy.timeouts.attempt + _DEAD_AFTER_S,
         )
-        verdict = await self._ask(ask)
+        verdict = await self._ask(ask, redelivered=progress.redelivered)
         if isinstance(verdict, Go | Wait | Late) and progress.token == 0 and verdict.token > 0:
             self._leases.hold(execution.call_id, verdict.token)
         return verdict
 
-    async def _ask(self, ask: Ask) -> Verdict:
+    async def _ask(self, ask: Ask, *, redelivered: bool) -> Verdict:
         view = self._views[ask.service]
         try:
             verdict = await self._line.ask(ask)
@@ -91,28 +93,30 @@ class SharedFleet:
                 view.breaker.follow(*self._line.phases[ask.service])
             return verdict
         if ask.left_s <= 0:
-            return Late(ask.token, ask.number, "")
-        return view.decide(ask, self._clock.now())
+            return Late(ask.token, ask.number, "", Past(interrupted=redelivered and ask.token == 0))
+        verdict = view.decide(ask, self._clock.now())
+        if redelivered and ask.token == 0:
+            # Nobody can say what became of it where it was before.
+            verdict = replace(verdict, past=Past(interrupted=True))
+        return verdict
 
     def began(self, execution: Execution) -> None:
         """An attempt is sent."""
         self._views[execution.service.name].in_flight += 1
 
-    def ended(self, execution: Execution, result: Answer | Failure | None, elapsed_s: float) -> None:
-        """The current attempt is over; None: it was cancelled."""
+    def ended(self, execution: Execution, go: Go, result: Answer | Failure | None, elapsed_s: float) -> None:
+        """The attempt that `go` let through is over; None: it was cancelled, or never made."""
         name = execution.service.name
         view = self._views[name]
         view.in_flight -= 1
         now = self._clock.now()
         # An owner's interceptor may make of a result what it likes; the service's health is what the transport saw.
         seen = result if result is None or execution.result is None else execution.result
-        health = (
-            Health.NEUTRAL
-            if seen is None
-            else health_of(seen, cut_short=isinstance(seen, Failure) and execution.cut_short)
-        )
+        # A probe that got no answer in its time has not shown that the service is well, however short that was.
+        cut_short = isinstance(seen, Failure) and not go.permit.probe and execution.cut_short
+        health = Health.NEUTRAL if seen is None else health_of(seen, cut_short=cut_short)
         self._learn(execution, view, seen, health, elapsed_s, now)
-        reason = view.breaker.record(now, health, elapsed_s=elapsed_s, permit=execution.permit)
+        reason = view.breaker.record(now, health, elapsed_s=elapsed_s, permit=go.permit)
         if reason is not None:
             _log.warning("%s is left alone: %s", name, reason)
             self._reports.trip(name, reason)
@@ -120,12 +124,14 @@ class SharedFleet:
             End(
                 call_id=execution.call_id,
                 service=name,
-                number=execution.number,
-                token=execution.progress.token,
+                number=go.number,
+                token=go.token,
                 health=health.name.lower(),
-                probe=execution.permit.probe,
+                probe=go.permit.probe,
                 over=False,
-                maybe_sent=execution.attempt_delivery is Delivery.MAYBE_SENT,
+                # An answer ends the call, and its outcome says the rest.
+                maybe_sent=execution.progress.maybe_sent and not isinstance(result, Answer),
+                limited=isinstance(seen, Failure) and issubclass(seen.error, RateLimitedError),
             )
         )
         self._line.tell()
@@ -134,7 +140,7 @@ class SharedFleet:
     def let_go(self, execution: Execution) -> None:
         """The call has left this worker, or has its outcome. Its lease runs out by itself.
 
-        Not at once: until the outcome is stored, a duplicate of the message must not begin the call anew.
+        Not at once: a duplicate of the message must not begin the call anew while the outcome is being stored.
         """
         self._leases.release(execution.call_id, execution.progress.token)
 
@@ -162,6 +168,15 @@ class SharedFleet:
             )
         )
         self._line.tell()
+
+    def is_lost(self, execution: Execution) -> bool:
+        """Whether another worker has taken the call over, and tells what became of it."""
+        return self._leases.is_lost(execution.call_id, execution.progress.token)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the fleet's Redis did not answer a moment ago."""
+        return self._line.is_away
 
     async def freed(self, service: str, timeout_s: float) -> None:
         """Wait until an attempt of this worker at a service is over, or for `timeout_s`."""
@@ -196,15 +211,17 @@ class SharedFleet:
         elapsed_s: float,
         now: float,
     ) -> None:
+        if execution.policy.hedge.percentile is not None and (
+            isinstance(result, Answer) or _was_cut_off(execution, result)
+        ):
+            self._latencies.record(_operation(execution), elapsed_s)
         if result is None:
             return
-        if health is Health.GOOD:
-            view.penalty.forgive(now)
-            if execution.policy.hedge.percentile is not None:
-                self._latencies.record(_operation(execution), elapsed_s)
-        elif isinstance(result, Failure) and issubclass(result.error, RateLimitedError):
+        if isinstance(result, Failure) and issubclass(result.error, RateLimitedError):
             view.penalty.learn(now, result.retry_after_s)
             self._reports.block(view.service, result.retry_after_s)
+        elif health is Health.GOOD:
+            view.penalty.forgive(now)
         if view.adaptive is not None and health is not Health.NEUTRAL:
             overloaded = isinstance(result, Failure) and issubclass(
                 result.error, ServiceTimeoutError | ServiceUnavailableError
@@ -224,6 +241,14 @@ class SharedFleet:
 
     def __repr__(self) -> str:
         return f"<SharedFleet {' '.join(map(repr, self._views.values()))}>"
+
+
+def _was_cut_off(execution: Execution, result: Answer | Failure | None) -> bool:
+    """Whether an attempt was cancelled while the service had it: it took longer than that, and a percentile must know.
+
+    Without the losers of hedges it would be one of fast attempts alone, and there would be more and more hedges.
+    """
+    return result is None and execution.wire.sent is not None
 
 
 def _operation(execution: Execution) -> str:

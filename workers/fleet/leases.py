@@ -30,6 +30,7 @@ class Leases:
         self._lease_s = lease_s
         self._script = Script("renew.lua")
         self._held: dict[tuple[str, int], float] = {}
+        self._lost: set[tuple[str, int]] = set()
         self._task: asyncio.Task[None] | None = None
 
     def hold(self, call_id: str, token: int) -> None:
@@ -41,6 +42,11 @@ class Leases:
     def release(self, call_id: str, token: int) -> None:
         """It is no more."""
         self._held.pop((call_id, token), None)
+        self._lost.discard((call_id, token))
+
+    def is_lost(self, call_id: str, token: int) -> bool:
+        """Whether another worker has taken the call over."""
+        return (call_id, token) in self._lost
 
     async def _renew(self) -> None:
         while True:
@@ -54,12 +60,14 @@ class Leases:
         request = {"now": 0, "lease_s": self._lease_s, "calls": held}
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                lost = msgspec.json.decode(await self._script.run(self._client, msgspec.json.encode(request)))
+                lost = set(msgspec.json.decode(await self._script.run(self._client, msgspec.json.encode(request))))
         except Exception as error:  # of the store, or a defect: the next round tries again
             _log.warning("the leases of %d calls cannot be renewed (%s)", len(held), type(error).__name__)
             return
-        for call_id in lost:
-            _log.error("call %s: its lease was lost, and another worker may run it", call_id)
+        for call_id, token in held:
+            if call_id in lost and self._held.pop((call_id, token), None) is not None:
+                self._lost.add((call_id, token))
+                _log.error("call %s: its lease was lost, and another worker has it", call_id)
 
     async def close(self) -> None:
         """Renew no more."""

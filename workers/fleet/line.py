@@ -13,10 +13,10 @@ import msgspec
 
 from gateway.clock import FleetClock
 from workers.fleet.admission import Admission
-from workers.fleet.reports import Reports
+from workers.fleet.reports import End, Reports
 from workers.fleet.script import Script
 from workers.resilience.breaker import Phase
-from workers.verdict import Ask, Verdict
+from workers.verdict import Ask, Go, Late, Verdict, Wait
 
 __all__ = ["AwayError", "Line"]
 
@@ -58,6 +58,7 @@ class Line:
         self._asks: list[tuple[Ask, asyncio.Future[Verdict]]] = []
         self._task: asyncio.Task[None] | None = None
         self._rests_until = 0.0
+        self._failed = ""
         self.phases: dict[str, tuple[Phase, float]] = {}
         self.concurrency: dict[str, int] = {}
 
@@ -67,12 +68,18 @@ class Line:
         Raises:
             AwayError: Redis does not answer, or did not a moment ago.
         """
-        if monotonic() < self._rests_until:
+        if self.is_away:
             raise AwayError
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._asks.append((ask, answer))
         self.tell()
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                # Answered and cancelled in the same moment.
+                self._hand_back(ask, answer.result())
+            raise
 
     def tell(self) -> None:
         """There is something to tell. It goes out at the end of the loop's tick, or after the round trip before."""
@@ -84,24 +91,63 @@ class Line:
         while self._task is not None:
             await asyncio.wait([self._task])
 
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis did not answer a moment ago."""
+        return monotonic() < self._rests_until
+
     async def _run(self) -> None:
         try:
             while self._asks or self._reports:
+                if self.is_away:
+                    await asyncio.sleep(self._rests_until - monotonic())
                 asks, self._asks = self._asks[:_MOST], self._asks[_MOST:]
                 try:
                     verdicts = await self._round_trip([ask for ask, _ in asks])
                 except Exception as error:  # whatever it is, calls must go on
                     self._rests_until = monotonic() + _REST_S
-                    _log.warning("the fleet's Redis does not answer (%s); this worker decides alone", _kind(error))
+                    self._reports.put_back()
+                    self._say_once(error)
+                    asks, self._asks = [*asks, *self._asks], []
                     for _, answer in asks:
                         if not answer.done():
                             answer.set_exception(AwayError())
                     continue
-                for (_, answer), verdict in zip(asks, verdicts, strict=True):
-                    if not answer.done():
+                self._reports.told()
+                if self._failed:
+                    self._failed = ""
+                    _log.warning("the fleet's Redis answers again")
+                for (ask, answer), verdict in zip(asks, verdicts, strict=True):
+                    if answer.done():
+                        self._hand_back(ask, verdict)
+                    else:
                         answer.set_result(verdict)
         finally:
             self._task = None
+
+    def _say_once(self, error: Exception) -> None:
+        kind = type(error).__name__
+        if kind != self._failed:
+            _log.warning("the fleet's Redis cannot be asked (%s: %s); this worker decides alone", kind, error)
+            self._failed = kind
+
+    def _hand_back(self, ask: Ask, verdict: Verdict) -> None:
+        """Whoever asked was cancelled meanwhile: what it was given goes back."""
+        if not isinstance(verdict, Go | Wait | Late):
+            return
+        self._reports.end(
+            End(
+                call_id=ask.call_id,
+                service=ask.service,
+                number=verdict.number if isinstance(verdict, Go) else 0,
+                token=verdict.token,
+                health="neutral",
+                probe=isinstance(verdict, Go) and verdict.permit.probe,
+                # A lease that the call had before is given back by whoever runs it.
+                over=ask.token == 0,
+                maybe_sent=False,
+            )
+        )
 
     async def _round_trip(self, asks: list[Ask]) -> list[Verdict]:
         told = self._reports.take() if self._reports else b""
@@ -117,7 +163,3 @@ class Line:
                 if concurrency:
                     self.concurrency[name] = concurrency
         return [self._admission.verdict(answer) for answer in replies[-1]["answers"]] if asks else []
-
-
-def _kind(error: BaseException) -> str:
-    return type(error).__name__

@@ -3,7 +3,7 @@
 from gateway.policy import Policy
 from workers.fleet.phase_log import PhaseLog
 from workers.resilience.adaptive import Adaptive
-from workers.resilience.breaker import Breaker
+from workers.resilience.breaker import Breaker, Permit
 from workers.resilience.budget import Budget
 from workers.resilience.health import Health
 from workers.resilience.limit import Penalty, RateLimit
@@ -43,30 +43,38 @@ class OwnView:
             ask: the attempt.
             now: Unix time in seconds.
         """
-        if self.penalty.blocked_until > now:
-            return self._wait(ask, "limit", self.penalty.blocked_until - now)
-        if self.in_flight >= self.policy.limit.concurrency:
-            return self._wait(ask, "concurrency", None)
-        rate_s = self._rate.wait_s(now)
-        if rate_s > ask.patience_s:
-            return self._wait(ask, "limit", rate_s)
         permit = self.breaker.permit(now)
         if isinstance(permit, float):
-            return self._wait(ask, "breaker", None if permit == float("inf") else permit)
-        wait_s = rate_s
+            return Wait(ask.token, ask.number, "breaker", None if permit == float("inf") else permit)
+        verdict = self._limits(ask, permit, now)
+        if isinstance(verdict, Wait):
+            self.breaker.record(now, Health.NEUTRAL, elapsed_s=0.0, permit=permit)
+        return verdict
+
+    def _limits(self, ask: Ask, permit: Permit, now: float) -> Go | Wait:
+        def wait(why: Why, estimate_s: float | None, due_s: float | None = None) -> Wait:
+            return Wait(ask.token, ask.number, why, estimate_s, due_s)
+
+        if ask.hedge and permit.probe:
+            return wait("breaker", None)
+        if self.penalty.blocked_until > now:
+            return wait("limit", self.penalty.blocked_until - now)
+        if self.in_flight >= self.policy.limit.concurrency:
+            return wait("concurrency", None)
+        wait_s = self._rate.wait_s(now)
+        if wait_s > ask.patience_s:
+            return wait("limit", wait_s)
         if ask.number > 1:
-            promised = self._budget.withdraw(now, 0.0 if ask.hedge else ask.patience_s)
+            promised = self._budget.withdraw(now, 0.0 if ask.hedge else ask.left_s)
             if promised is None:
-                self.breaker.record(now, Health.NEUTRAL, elapsed_s=0.0, permit=permit)
-                return self._wait(ask, "budget", None)
+                return wait("budget", None)
+            if promised > ask.patience_s:
+                return wait("budget", promised, promised)
             wait_s = max(wait_s, promised)
         else:
             self._budget.deposit(now)
         self._rate.take(now, ask.patience_s)
         return Go(ask.token, ask.number, wait_s, permit, self.in_flight + 1)
-
-    def _wait(self, ask: Ask, why: Why, estimate_s: float | None) -> Wait:
-        return Wait(ask.token, ask.number, why, estimate_s)
 
     def __repr__(self) -> str:
         return f"<OwnView {self.service} {self.breaker.phase} {self.in_flight} in flight>"

@@ -3,8 +3,9 @@
 -- ARGV[1], JSON:
 --   now     Unix seconds; absent: this server's clock
 --   ttl     seconds that a record is kept beyond its deadline
---   calls   a list of {id, service, message, due (absent: at once), deadline_at, token (0: no lease could be had),
---           attempts, free, maybe, spent, paid, why}
+--   calls   a list of {id, service, message, due (absent: at once), deadline_at, token (0: no lease could be had), owner,
+--           attempts, free, maybe, spent, paid, why}; or, for a message whose call runs elsewhere, of {id, service,
+--           message, due, owner, maybe, copy: how often the message says that it was parked}
 --   forget  a list of {id, service, token}: parked by an earlier run whose answer never arrived, and ended since
 -- Returns JSON: a list of 1 (parked) or 0 (the call belongs to another by now), one for each of `calls`.
 --
@@ -21,20 +22,25 @@ local function seconds(value)
   return string.format('%.6f', value)
 end
 
-for _, gone in ipairs(asked.forget or {}) do
-  local record = redis.call('HMGET', 'gateway:call:' .. gone.id, 'lease', 'state')
-  if tonumber(record[1] or 0) == gone.token and record[2] == 'parked' then
-    redis.call('ZREM', 'gateway:parked:' .. gone.service, gone.id)
-    redis.call('ZREM', 'gateway:parked-deadlines:' .. gone.service, gone.id)
-    redis.call('HDEL', 'gateway:parked-messages:' .. gone.service, gone.id)
-  end
+local function put(call, member, due, deadline, parks)
+  redis.call('ZADD', 'gateway:parked:' .. call.service, seconds(due), member)
+  redis.call('ZADD', 'gateway:parked-deadlines:' .. call.service, deadline, member)
+  -- As text: cjson would change the message on its way through (empty lists, large numbers).
+  redis.call('HSET', 'gateway:parked-messages:' .. call.service, member,
+    '{"parks":' .. parks .. ',"maybe":' .. call.maybe .. ',' .. string.sub(call.message, 2))
+  redis.call('SADD', 'gateway:services', call.service)
 end
 
-local answers = {}
-for index, call in ipairs(asked.calls) do
+local function park(call)
+  if call.copy then
+    -- Nothing of the call is touched; the message only comes again.
+    put(call, call.id .. '~' .. call.owner, call.due, seconds(call.due), call.copy)
+    return 1
+  end
   local key = 'gateway:call:' .. call.id
-  local record = redis.call('HMGET', key, 'lease', 'state', 'lease_until')
-  local mine = tonumber(record[1] or 0) == call.token
+  local record = redis.call('HMGET', key, 'lease', 'state', 'lease_until', 'owner', 'paid')
+  -- By its name too: a worker that did not get the answer to its question does not know its token.
+  local mine = tonumber(record[1] or 0) == call.token or record[4] == call.owner
   if not mine and call.token == 0 and record[2] ~= 'parked' and tonumber(record[3] or 0) <= now then
     -- Its worker could not ask for a lease, and nobody has one.
     mine = true
@@ -45,23 +51,29 @@ for index, call in ipairs(asked.calls) do
     mine = true
     redis.call('HSET', key, 'lease', call.token)
   end
-  answers[index] = mine and 1 or 0
-  if mine then
-    local cancelled = record[2] == 'cancelled'
-    local parks = redis.call('HINCRBY', key, 'parks', 1)
-    redis.call('HSET', key,
-      'state', cancelled and 'cancelled' or 'parked', 'lease_until', 0,
-      'attempts', call.attempts, 'free', call.free, 'maybe', call.maybe, 'spent', seconds(call.spent),
-      'paid', call.paid, 'why', call.why, 'service', call.service, 'deadline_at', seconds(call.deadline_at))
-    redis.call('EXPIREAT', key, math.ceil(call.deadline_at + asked.ttl))
-    redis.call('ZADD', 'gateway:parked:' .. call.service, seconds(call.due or now), call.id)
-    -- 0: it leaves at once, and its worker says that it was cancelled.
-    redis.call('ZADD', 'gateway:parked-deadlines:' .. call.service,
-      cancelled and 0 or seconds(call.deadline_at), call.id)
-    -- As text: cjson would change the message on its way through (empty lists, large numbers).
-    redis.call('HSET', 'gateway:parked-messages:' .. call.service, call.id,
-      '{"parks":' .. parks .. ',"maybe":' .. call.maybe .. ',' .. string.sub(call.message, 2))
-    redis.call('SADD', 'gateway:services', call.service)
+  if not mine then return 0 end
+  local cancelled = record[2] == 'cancelled'
+  local parks = redis.call('HINCRBY', key, 'parks', 1)
+  redis.call('HSET', key,
+    'state', cancelled and 'cancelled' or 'parked', 'lease_until', 0, 'owner', '',
+    'attempts', call.attempts, 'free', call.free, 'maybe', call.maybe, 'spent', seconds(call.spent),
+    'paid', math.max(call.paid, tonumber(record[5] or 0)), 'why', call.why, 'service', call.service,
+    'deadline_at', seconds(call.deadline_at))
+  redis.call('EXPIREAT', key, math.ceil(call.deadline_at + asked.ttl))
+  -- Deadline 0: it leaves at once, and its worker says that it was cancelled.
+  put(call, call.id, call.due or now, cancelled and 0 or seconds(call.deadline_at), parks)
+  return 1
+end
+
+for _, gone in ipairs(asked.forget or {}) do
+  local record = redis.call('HMGET', 'gateway:call:' .. gone.id, 'lease', 'state')
+  if tonumber(record[1] or 0) == gone.token and record[2] == 'parked' then
+    redis.call('ZREM', 'gateway:parked:' .. gone.service, gone.id)
+    redis.call('ZREM', 'gateway:parked-deadlines:' .. gone.service, gone.id)
+    redis.call('HDEL', 'gateway:parked-messages:' .. gone.service, gone.id)
   end
 end
+
+local answers = {}
+for index, call in ipairs(asked.calls) do answers[index] = park(call) end
 return cjson.encode(answers)

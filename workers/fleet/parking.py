@@ -48,6 +48,7 @@ class ParkingLot:
         until: float | None,
         deadline_at: float,
         token: int,
+        owner: str,
         attempts: int,
         free: int,
         maybe: bool,
@@ -67,6 +68,7 @@ class ParkingLot:
             until: Unix seconds of Redis's clock when it may go on; None: as soon as the service's gate lets it through.
             deadline_at: of the call, in Unix seconds.
             token: the worker's lease of the call; 0 if Redis was away when it asked for one.
+            owner: as in `workers.verdict.Ask`.
             attempts, free, maybe, spent_s, paid: what the record keeps, see `gateway.records`.
             why: one line for operators.
 
@@ -83,6 +85,7 @@ class ParkingLot:
             "message": message.decode(),
             "deadline_at": deadline_at,
             "token": token,
+            "owner": owner,
             "attempts": attempts,
             "free": free,
             "maybe": int(maybe),
@@ -92,6 +95,35 @@ class ParkingLot:
         }
         if until is not None:
             call["due"] = until
+        return await self._put(call)
+
+    async def postpone(
+        self, call_id: str, *, service: str, message: bytes, until: float, owner: str, parks: int, maybe: bool
+    ) -> None:
+        """Keep a message whose call runs elsewhere; it comes again at `until`. Nothing of the call is touched.
+
+        Args:
+            call_id, service, message, until, maybe: as in `park`.
+            owner: names the message among others of the same call.
+            parks: how often the message says that its call was parked.
+
+        Raises:
+            ParkingError: as `park`.
+        """
+        copy = {
+            "id": call_id,
+            "service": service,
+            "message": message.decode(),
+            "due": until,
+            "owner": owner,
+            "maybe": int(maybe),
+            "copy": parks,
+            # What is taken back after a lost answer is found by it; a copy that comes twice does no harm.
+            "token": -1,
+        }
+        await self._put(copy)
+
+    async def _put(self, call: dict[str, Any]) -> bool:
         answer = self._batch(call)
         try:
             return await asyncio.shield(answer) == 1

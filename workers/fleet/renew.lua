@@ -12,7 +12,10 @@ local lost = {}
 for _, item in ipairs(request.calls) do
   local id, token = unpack(item)
   local key = 'gateway:call:' .. id
-  if tonumber(redis.call('HGET', key, 'lease') or '0') == token then
+  local lease = redis.call('HGET', key, 'lease')
+  -- A record that is gone: this server has lost its data, and nobody else has the call.
+  if not lease then redis.call('HSET', key, 'lease', token, 'state', 'running') end
+  if not lease or tonumber(lease) == token then
     redis.call('HSET', key, 'lease_until', string.format('%.3f', now + request.lease_s))
   else
     lost[#lost + 1] = id

@@ -3,11 +3,12 @@
 -- ARGV[1], JSON: {
 --   now: Unix seconds, or 0 for this server's clock;  worker: name;
 --   services: {name: {reset_s, threshold}};
---   ends: [[id, service, number, token, health, probe, over, maybe]];
+--   ends: [[id, service, number, token, health, probe, over, maybe, limited]];
 --   trips: [[service, reason]];  blocks: [[service, retry_after_s or -1]];  adaptive: [[service, concurrency]]
 -- }
 -- health: "good", "bad", "neutral"; over: this worker gives the call back without an outcome;
--- maybe: the service may have acted on the attempt. number 0 stands for a call, and not for an attempt.
+-- maybe: the service may have acted on the attempt. limited: the service said that it is asked too often;
+-- number 0 stands for a call, and not for an attempt.
 --
 -- Returns JSON: {now, services: {service: [phase, until, 0]}}.
 
@@ -18,7 +19,7 @@ if now == 0 then
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 local call = redis.call
-local PENALTY_FIRST, PENALTY_MOST = 0.5, 30
+local PENALTY_FIRST, PENALTY_MOST, BLOCK_MOST = 0.5, 30, 300
 
 local function stamp(seconds) return string.format('%.6f', seconds) end
 
@@ -54,22 +55,24 @@ end
 
 local seen, good = {}, {}
 for _, item in ipairs(request.ends) do
-  local id, name, number, token, health, probe, over, maybe = unpack(item)
+  local id, name, number, token, health, probe, over, maybe, limited = unpack(item)
   seen[name] = true
+  local undone = number > 0 and not maybe and health ~= 'good'
   if number > 0 then
     local member = id .. '#' .. number
     call('ZREM', 'gateway:inflight:' .. name, member)
     if probe then probe_ended(name, member, health) end
-    if health == 'good' then good[name] = true end
+    if health == 'good' and not limited then good[name] = true end
   end
-  -- `open` stays until the next attempt: if this worker dies before the outcome is stored, nobody can tell it from one
+  -- `open` stays after an answer: if this worker dies before the outcome is stored, nobody can tell it from one
   -- that died with the attempt on the wire.
-  if token > 0 and (over or maybe) then
+  if token > 0 and (over or maybe or undone) then
     local key = 'gateway:call:' .. id
-    if tonumber(call('HGET', key, 'lease') or '0') == token then
+    local r = call('HMGET', key, 'lease', 'open')
+    if tonumber(r[1] or '0') == token then
       if maybe then call('HSET', key, 'maybe', 1) end
       if over then call('HSET', key, 'lease_until', 0) end
-      if over and not maybe then call('HSET', key, 'open', 0) end
+      if not maybe and (over or tonumber(r[2] or '0') == number) then call('HSET', key, 'open', 0) end
     end
   end
 end
@@ -87,7 +90,7 @@ for _, block in ipairs(request.blocks) do
   local l = call('HMGET', key, 'blocked_until', 'penalty_s')
   local blocked, penalty = tonumber(l[1] or '0'), tonumber(l[2] or '0')
   if retry_after >= 0 then
-    blocked = math.max(blocked, now + retry_after)
+    blocked = math.max(blocked, now + math.min(BLOCK_MOST, retry_after))
   else
     if now >= blocked then penalty = math.min(PENALTY_MOST, math.max(PENALTY_FIRST, 2 * penalty)) end
     blocked = math.max(blocked, now + penalty)

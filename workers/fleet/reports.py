@@ -10,7 +10,7 @@ from gateway.policy import Policy
 
 __all__ = ["End", "Reports"]
 
-#: Reports that are kept while Redis is away. Further ones are forgotten: leases and places expire by themselves.
+#: Ends that are kept while Redis is away. Further ones are forgotten: leases and places expire by themselves.
 _KEPT = 10_000
 _MOST = 500
 
@@ -25,7 +25,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         health: `good`, `bad` or `neutral`, of the service.
         probe: it was let through a half-open breaker.
         over: this worker gives the call back without an outcome.
-        maybe_sent: the service may have acted.
+        maybe_sent: the service may have acted on one of the call's attempts.
+        limited: the service said that it is asked too often.
     """
 
     call_id: str
@@ -36,6 +37,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     probe: bool
     over: bool
     maybe_sent: bool
+    limited: bool = False
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ class Reports:
             for name, policy in policies.items()
         }
         self._untold = _Untold()
+        self._taken = _Untold()
 
     def __bool__(self) -> bool:
         return bool(self._untold)
@@ -84,24 +87,41 @@ class Reports:
 
     def trip(self, service: str, reason: str) -> None:
         """This worker's breaker opened."""
-        self._untold.trips.append((service, reason))
+        if not self.has_trip(service):
+            self._untold.trips.append((service, reason))
 
     def has_trip(self, service: str) -> bool:
-        """Whether a trip of this service is not told yet."""
-        return any(name == service for name, _ in self._untold.trips)
+        """Whether a trip of this service is not told yet, or on its way."""
+        return any(name == service for name, _ in (*self._untold.trips, *self._taken.trips))
 
     def block(self, service: str, retry_after_s: float | None) -> None:
         """The service said that it is asked too often."""
-        self._untold.blocks.append((service, -1.0 if retry_after_s is None else retry_after_s))
+        if len(self._untold.blocks) < _MOST:
+            self._untold.blocks.append((service, -1.0 if retry_after_s is None else retry_after_s))
 
     def concurrency(self, service: str, found: float) -> None:
         """The concurrency that this worker found right."""
         self._untold.adaptive[service] = found
 
+    def told(self) -> None:
+        """What was taken has arrived."""
+        self._taken = _Untold()
+
+    def put_back(self) -> None:
+        """What was taken has not arrived, as far as is known. All of it may be told twice."""
+        taken, self._taken, newer = self._taken, _Untold(), self._untold
+        self._untold = _Untold(
+            ends=[*taken.ends, *newer.ends][:_KEPT],
+            trips=[*taken.trips, *newer.trips],
+            blocks=[*taken.blocks, *newer.blocks],
+            adaptive=taken.adaptive | newer.adaptive,
+        )
+
     def take(self) -> bytes:
-        """The script's argument: what is told now, a bounded number of ends; the others remain."""
+        """The script's argument: what is told now, a bounded number of ends; `told` or `put_back` follows."""
         told, self._untold = self._untold, _Untold()
         told.ends, self._untold.ends = told.ends[:_MOST], told.ends[_MOST:]
+        self._taken = told
         request: dict[str, Any] = {
             "now": 0,
             "worker": self._worker,

@@ -5,7 +5,6 @@ from dataclasses import replace
 from time import monotonic
 
 from gateway.errors import (
-    CallCancelledError,
     CircuitOpenError,
     DeadlineExceededError,
     Delivery,
@@ -14,7 +13,8 @@ from gateway.errors import (
 )
 from gateway.outcome import Failure
 from workers.attempt import Answer
-from workers.execution import NO_PROBE, Execution, Hold, Proceed, Result
+from workers.conclusion import cancellation
+from workers.execution import Execution, Hold, Proceed, Result
 from workers.outcomes import Dropped
 from workers.verdict import Cancelled, Drop, Elsewhere, Go, Late, Wait
 
@@ -49,14 +49,14 @@ async def admit(execution: Execution, proceed: Proceed) -> Result:
                 return Dropped(why)
             case Elsewhere():
                 return verdict
-            case Cancelled(maybe_sent):
+            case Cancelled(maybe_sent, attempts):
                 execution.progress.maybe_sent |= maybe_sent
-                return _cancelled(execution)
+                execution.progress.attempts = max(execution.progress.attempts, attempts)
+                return cancellation(execution.overall(Delivery.NOT_SENT))
             case Late():
                 return await _resume(execution, verdict) or _late(execution, verdict)
-            case Go(number=number):
-                execution.progress.paid = number
-                return await _resume(execution, verdict) or await _send(execution, proceed, verdict)
+            case Go():
+                return await _send(execution, proceed, verdict)
             case Wait():
                 ended = await _resume(execution, verdict)
                 if ended is not None:
@@ -73,43 +73,44 @@ async def admit(execution: Execution, proceed: Proceed) -> Result:
 
 
 async def _send(execution: Execution, proceed: Proceed, go: Go) -> Result:
-    execution.begin_attempt(go)
+    """Make the attempt; whatever happens, what it was let through with is given back."""
+    execution.progress.paid = go.number
     execution.fleet.began(execution)
     started = monotonic()
     result: Result | None = None
+    begun = False
     try:
+        refused = await _resume(execution, go)
+        if refused is not None:
+            return refused
+        execution.begin_attempt(go)
+        begun = True
         if go.wait_s > 0:
             await asyncio.sleep(go.wait_s)
             started = monotonic()
         result = await proceed(execution)
     finally:
+        if begun:
+            execution.end_attempt()
         known = result if isinstance(result, Answer | Failure) else None
-        execution.end_attempt()
-        execution.fleet.ended(execution, known, monotonic() - started)
+        execution.fleet.ended(execution, go, known, monotonic() - started)
     return result
 
 
 async def _resume(execution: Execution, verdict: Go | Wait | Late) -> Failure | None:
     """Take over what is known of the call's past, once. The failure of a call that may not be begun again."""
     progress = execution.progress
-    if progress.token or not verdict.token:
-        return None
     past = verdict.past
+    if progress.attempts or (progress.token and progress.token == verdict.token):
+        progress.token = verdict.token
+        return None
     progress.token = verdict.token
-    progress.attempts = max(progress.attempts, verdict.number - 1)
+    progress.attempts = verdict.number - 1
     progress.free += past.free
     progress.spent_s = past.spent_s
     progress.maybe_sent |= past.maybe_sent or past.interrupted
     if not past.interrupted or await execution.idempotent():
         return None
-    if isinstance(verdict, Go):
-        # The place that it was given goes back.
-        execution.begin_attempt(verdict)
-        execution.fleet.began(execution)
-        execution.end_attempt()
-        execution.fleet.ended(execution, None, 0.0)
-        progress.attempts -= 1
-        execution.permit = NO_PROBE
     return Failure(
         error=OutcomeUnknownError,
         message="the worker that had it ended while an attempt was under way, and it may not be repeated",
@@ -172,19 +173,11 @@ def refusal(execution: Execution, why: str, estimate_s: float | None) -> Failure
 def _late(execution: Execution, late: Late) -> Failure:
     if late.why in ("breaker", "limit", "concurrency", "budget"):
         return refusal(execution, late.why, None)
+    verb = "repeat it" if execution.progress.attempts else "start it"
     return Failure(
         error=DeadlineExceededError,
-        message=f"its deadline passed {-execution.left_s:.1f} s before a worker could start it",
+        message=f"its deadline passed {-execution.left_s:.1f} s before a worker could {verb}",
         delivery=execution.overall(Delivery.NOT_SENT),
         extra={"phase": "deadline"},
-        repeatable=False,
-    )
-
-
-def _cancelled(execution: Execution) -> Failure:
-    return Failure(
-        error=CallCancelledError,
-        message="it was cancelled before it was sent",
-        delivery=execution.overall(Delivery.NOT_SENT),
         repeatable=False,
     )

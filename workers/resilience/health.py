@@ -16,8 +16,6 @@ from workers.attempt import Answer
 
 __all__ = ["Health", "health_of"]
 
-#: The gateway's own doing, or that of a service which lives and asks for less. They are kinds of unavailable, too.
-_NEUTRAL = (CircuitOpenError, RateLimitedError)
 _BAD = (ServiceUnavailableError, ServiceTimeoutError, ServiceFaultError, InvalidReplyError)
 
 
@@ -42,9 +40,10 @@ def health_of(result: Answer | Failure, *, cut_short: bool) -> Health:
         cut_short: it had less time than the service's policy allows, by its caller's deadline or wish. A timeout then
             says more about the caller than about the service.
     """
-    if isinstance(result, Answer) or issubclass(result.error, ServiceRejectedError):
+    # A service that is asked too often lives, and says so; its limit is not the breaker's business.
+    if isinstance(result, Answer) or issubclass(result.error, ServiceRejectedError | RateLimitedError):
         return Health.GOOD
-    if issubclass(result.error, _NEUTRAL) or not issubclass(result.error, _BAD):
+    if issubclass(result.error, CircuitOpenError) or not issubclass(result.error, _BAD):
         return Health.NEUTRAL
     if issubclass(result.error, ServiceTimeoutError) and (cut_short or result.extra.get("phase") == "pool"):
         # The pool is the gateway's own.

@@ -27,13 +27,18 @@ async def hedge(execution: Execution, proceed: Proceed) -> Result:
         if started:
             branch = execution.branch()
             tries.append((branch, asyncio.ensure_future(proceed(branch))))
-        return await _first_answer(execution, tries)
+        winner, result = await _first_answer(execution, tries)
     finally:
         losers = [task for _, task in tries if not task.done()]
         for task in losers:
             task.cancel()
         if losers:
             await asyncio.wait(losers)
+    # Not before: until they have ended, the others report by what the call says of them.
+    execution.progress.free += sum(branch.number > 0 for branch, _ in tries[1:])
+    if winner is not execution:
+        execution.adopt(winner)
+    return result
 
 
 async def _on_wire(execution: Execution, first: "asyncio.Future[Result]", after_s: float) -> bool:
@@ -47,8 +52,10 @@ async def _on_wire(execution: Execution, first: "asyncio.Future[Result]", after_
             return True
 
 
-async def _first_answer(execution: Execution, tries: "list[tuple[Execution, asyncio.Future[Result]]]") -> Result:
-    """The first answer; without one, what the first attempt came to."""
+async def _first_answer(
+    execution: Execution, tries: "list[tuple[Execution, asyncio.Future[Result]]]"
+) -> tuple[Execution, Result]:
+    """Whose answer came first, and that; without one, what the first attempt came to."""
     running = {task: attempt for attempt, task in tries}
     while running:
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -56,10 +63,8 @@ async def _first_answer(execution: Execution, tries: "list[tuple[Execution, asyn
             attempt = running.pop(task)
             result = task.result()
             if _decides(result, execution):
-                if attempt is not execution:
-                    execution.adopt(attempt)
-                return result
-    return tries[0][1].result()
+                return attempt, result
+    return execution, tries[0][1].result()
 
 
 def _decides(result: Result, execution: Execution) -> bool:

@@ -8,6 +8,8 @@ __all__ = ["Penalty", "RateLimit"]
 
 _FIRST_PENALTY_S = 0.5
 _LONGEST_PENALTY_S = 30.0
+#: One answer must not stop all calls for a day: after so long the service is asked again.
+_LONGEST_BLOCK_S = 300.0
 
 
 class RateLimit:
@@ -76,7 +78,7 @@ class Penalty:
     def learn(self, now: float, retry_after_s: float | None) -> None:
         """The service refused an attempt because of its limit, and wants the next one after `retry_after_s`."""
         if retry_after_s is not None:
-            self.blocked_until = max(self.blocked_until, now + retry_after_s)
+            self.blocked_until = max(self.blocked_until, now + min(_LONGEST_BLOCK_S, retry_after_s))
             return
         if now >= self.blocked_until:
             self.penalty_s = min(_LONGEST_PENALTY_S, max(_FIRST_PENALTY_S, 2 * self.penalty_s))

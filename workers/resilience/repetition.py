@@ -13,7 +13,7 @@ from gateway.outcome import Failure
 from gateway.policy import Retry
 from workers.resilience.backoff import backoff_s
 
-__all__ = ["Again", "decide", "depends_on_idempotency"]
+__all__ = ["Again", "decide", "depends_on_idempotency", "did_nothing"]
 
 _SERVICE_UNAVAILABLE = 503
 
@@ -59,6 +59,15 @@ def depends_on_idempotency(failure: Failure, *, counted: int, retry: Retry) -> b
     return _answer(failure, counted, retry) is _Answer.IF_IDEMPOTENT
 
 
+def did_nothing(failure: Failure, retry: Retry) -> bool:
+    """Whether the service says by its answer that it did not act on the attempt, so that any call may be repeated."""
+    if failure.delivery is not Delivery.ANSWERED or failure.incomplete:
+        return False
+    # RFC 9110, section 10.2.3: how long the service expects to be unavailable to the client, so it did nothing.
+    unavailable = failure.status == _SERVICE_UNAVAILABLE and failure.retry_after_s is not None
+    return unavailable or failure.status in retry.refused
+
+
 def _answer(failure: Failure, counted: int, retry: Retry) -> _Answer:
     if not failure.repeatable or counted >= retry.attempts:
         return _Answer.NEVER
@@ -66,10 +75,7 @@ def _answer(failure: Failure, counted: int, retry: Retry) -> _Answer:
         return _Answer.ALWAYS
     if failure.delivery is Delivery.MAYBE_SENT or failure.incomplete:
         return _Answer.IF_IDEMPOTENT
-    if failure.status in retry.refused:
-        return _Answer.ALWAYS
-    # RFC 9110, section 10.2.3: how long the service expects to be unavailable to the client, so it did nothing.
-    if failure.status == _SERVICE_UNAVAILABLE and failure.retry_after_s is not None:
+    if did_nothing(failure, retry):
         return _Answer.ALWAYS
     if failure.status in retry.statuses:
         return _Answer.IF_IDEMPOTENT

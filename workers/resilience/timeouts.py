@@ -5,6 +5,7 @@ longer than a moment.
 """
 
 import asyncio
+from dataclasses import replace
 
 from gateway.errors import DeadlineExceededError, GatewayFaultError, ServiceTimeoutError
 from gateway.outcome import Failure
@@ -18,6 +19,9 @@ async def attempt(execution: Execution, proceed: Proceed) -> Result:
     timeouts = execution.policy.timeouts
     own, total, left = timeouts.attempt, execution.total_left_s, execution.left_s
     execution.budget_s = max(0.0, min(own, total, left))
+    if execution.budget_s == 0 and execution.progress.last is not None:
+        # It waited until nothing was left, and was not sent: how the attempt before it ended says more.
+        return replace(execution.progress.last, repeatable=False)
     try:
         async with asyncio.timeout(execution.budget_s) as timer:
             return await proceed(execution)

@@ -110,6 +110,6 @@ def _failure(received: Received, response: Mapping[str, Any]) -> Failure:
         message=(said[:500] if isinstance(said, str) and said else "the service gave no message") + more,
         delivery=Delivery.ANSWERED,
         status=received.status,
-        retry_after_s=retry_after_s(received.headers),
+        retry_after_s=retry_after_s(received.headers, limited=False),
         extra={"errors": errors, "data": response.get("data")},
     )

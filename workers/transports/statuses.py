@@ -82,11 +82,11 @@ def failure_of_status(status: int, headers: Mapping[str, str], details: Any) -> 
         delivery=Delivery.ANSWERED,
         status=status,
         details=details,
-        retry_after_s=retry_after_s(headers),
+        retry_after_s=retry_after_s(headers, limited=status == 429),
     )
 
 
-def retry_after_s(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+def retry_after_s(headers: Mapping[str, str], *, limited: bool, now: float | None = None) -> float | None:
     """When the service wants to be asked again, in seconds from now, at least 0; None if it does not say, or not so
     that it can be read.
 
@@ -96,6 +96,8 @@ def retry_after_s(headers: Mapping[str, str], *, now: float | None = None) -> fl
 
     Args:
         headers: of the reply, names in lower case.
+        limited: the reply says that a limit is reached. Many services send `RateLimit-Reset` with every reply, and
+            where there is quota left it asks for nothing.
         now: Unix time; the clock by default.
     """
     said = headers.get("retry-after", "").strip()
@@ -106,7 +108,7 @@ def retry_after_s(headers: Mapping[str, str], *, now: float | None = None) -> fl
         if moment is not None:
             answered = _date(headers.get("date", ""))
             return max(0.0, moment - (answered or (time() if now is None else now)))
-    reset = headers.get("ratelimit-reset", "").strip()
+    reset = headers.get("ratelimit-reset", "").strip() if limited else ""
     return float(reset) if _is_number(reset) else None
 
 

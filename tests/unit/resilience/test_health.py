@@ -18,7 +18,7 @@ def health(error: type[ServiceError], *, cut_short: bool = False, **extra: Any) 
 EXPECTED = {
     errors.ServiceUnavailableError: Health.BAD,
     errors.CircuitOpenError: Health.NEUTRAL,
-    errors.RateLimitedError: Health.NEUTRAL,
+    errors.RateLimitedError: Health.GOOD,
     errors.ServiceTimeoutError: Health.BAD,
     errors.DeadlineExceededError: Health.BAD,
     errors.ServiceRejectedError: Health.GOOD,

@@ -110,3 +110,11 @@ def test_repr_of_a_penalty() -> None:
     assert repr(penalty) == "<Penalty none>"
     penalty.learn(100.0, None)
     assert repr(penalty) == "<Penalty until 100.500, latest 0.5 s>"
+
+
+def test_no_answer_blocks_a_service_for_more_than_five_minutes() -> None:
+    penalty = Penalty()
+    penalty.learn(100.0, 999_999_999.0)
+    assert penalty.blocked_until == 400.0
+    penalty.learn(100.0, 299.0)
+    assert penalty.blocked_until == 400.0

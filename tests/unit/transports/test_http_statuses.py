@@ -105,8 +105,16 @@ def test_a_redirect_to_nowhere() -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers, now=NOW) == seconds
+    assert retry_after_s(headers, limited=True, now=NOW) == seconds
 
 
 def test_the_failure_has_it() -> None:
     assert failure_of_status(503, {"retry-after": "4"}, None).retry_after_s == 4.0
+
+
+def test_the_reset_of_a_quota_that_is_not_used_up_asks_for_nothing() -> None:
+    headers = {"ratelimit-remaining": "4999", "ratelimit-reset": "3600"}
+    assert failure_of_status(502, headers, None).retry_after_s is None
+    assert failure_of_status(503, headers, None).retry_after_s is None
+    assert failure_of_status(429, headers, None).retry_after_s == 3600
+    assert failure_of_status(503, {**headers, "retry-after": "4"}, None).retry_after_s == 4

@@ -32,6 +32,7 @@ class ScriptedFleet:
         self.asked: list[tuple[int, bool]] = []
         self.began_attempts = 0
         self.results: list[Answer | Failure | None] = []
+        self.ended_numbers: list[int] = []
         self.waited = 0
 
     async def ask(self, execution: Execution) -> Verdict:
@@ -46,8 +47,9 @@ class ScriptedFleet:
     def began(self, execution: Execution) -> None:
         self.began_attempts += 1
 
-    def ended(self, execution: Execution, result: Answer | Failure | None, elapsed_s: float) -> None:
+    def ended(self, execution: Execution, go: Go, result: Answer | Failure | None, elapsed_s: float) -> None:
         self.results.append(result)
+        self.ended_numbers.append(go.number)
 
     async def freed(self, service: str, timeout_s: float) -> None:
         self.waited += 1

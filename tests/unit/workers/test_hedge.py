@@ -70,6 +70,8 @@ async def test_the_second_answer_wins_when_it_comes_first() -> None:
     assert (call.number, call.attempt_request_id, call.progress.attempts) == (2, "r-2", 2)
     assert fleet.asked == [(1, False), (2, True)]
     assert sorted(fleet.results, key=str) == sorted([None, SECOND], key=str)
+    # Each gives back what it was let through with.
+    assert sorted(fleet.ended_numbers) == [1, 2]
     assert call.progress.on_wire == []
 
 
