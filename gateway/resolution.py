@@ -14,7 +14,7 @@ from gateway.errors import InvalidCallError
 from gateway.policy import Policy
 from gateway.service import Service
 
-__all__ = ["LAYERS", "Resolution", "Setting", "parse_operation"]
+__all__ = ["ADMISSION_S", "LAYERS", "Resolution", "Setting", "parse_operation"]
 
 #: What a call passes in a worker, outermost first: the layer, and the tables and values of the policy that it reads.
 #: The admission asks the fleet for lease, breaker, limit, concurrency and budget, at once and before each attempt.
@@ -25,6 +25,9 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("admission", ("breaker", "limit")),
     ("attempt", ("timeouts", "connections", "reply")),
 )
+
+#: How long each attempt waits in its worker at most for rate, places and budget, in seconds; then the call is parked.
+ADMISSION_S = 0.25
 
 _METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -109,13 +112,22 @@ class Resolution:
 
     @property
     def attempts_s(self) -> float:
-        """Seconds that all attempts and the longest waits between them take together."""
-        return worst_case_s(self.policy)
+        """Seconds that all attempts take together, with the longest waits before and between them.
+
+        Without what nobody knows before: how long a service asks to be left alone, and how many probes of its breaker
+        fail, which do not count as attempts.
+        """
+        return worst_case_s(self.policy) + self.admissions_s
 
     @property
     def backoffs_s(self) -> float:
-        """Seconds of these that are waits."""
+        """Seconds of these that are waits between attempts."""
         return backoff_bounds_s(self.policy)
+
+    @property
+    def admissions_s(self) -> float:
+        """Seconds of these that attempts wait to be let through."""
+        return self.policy.retry.attempts * ADMISSION_S
 
     @property
     def worst_case_s(self) -> float:

@@ -37,10 +37,14 @@ _DOES = {
     "hedge": "starts a second attempt beside a slow one",
     "admission": "asks the fleet for lease, breaker, limit, concurrency, budget",
 }
+#: By such an answer the service says that it did nothing.
+_DID_NOTHING = "one of retry.refused or a 503 with Retry-After"
 _REPEATED = {
-    True: "what was not sent, may have been sent, or was answered by one of retry.statuses",
-    False: "what was not sent, or was answered by one of retry.refused",
-    None: "what was not sent or was answered by one of retry.refused; all of retry.statuses if idempotent",
+    True: "what was not sent, may have been sent, or was answered by one of retry.statuses, one of retry.refused or a 503"
+    " with Retry-After",
+    False: f"what was not sent, or was answered by {_DID_NOTHING}",
+    None: f"what was not sent, or was answered by {_DID_NOTHING}; if idempotent, also what may have been sent, or was"
+    " answered by one of retry.statuses",
 }
 _KEY_WIDTH, _VALUE_WIDTH = 27, 20
 
@@ -125,6 +129,7 @@ def _json(resolution: Resolution, glance: Glance) -> dict[str, Any]:
         "worst_case_s": {
             "attempts": resolution.attempts_s,
             "of_them_backoffs": resolution.backoffs_s,
+            "of_them_admissions": resolution.admissions_s,
             "in_workers": resolution.worst_case_s,
             "bounded_by": resolution.bounded_by,
             "with_parking": resolution.deadline_s,
@@ -209,9 +214,14 @@ def _value(key: str, value: Any) -> str:
 
 def _worst_case(resolution: Resolution) -> list[tuple[str, str]]:
     attempts, attempt = resolution.policy.retry.attempts, resolution.policy.timeouts.attempt
-    backoffs = f" and backoffs of {resolution.backoffs_s:g} s" if attempts > 1 else ""
+    parts = [f"{attempts} of {attempt:g} s", f"waits for their admission of {resolution.admissions_s:g} s"]
+    if attempts > 1:
+        parts.insert(1, f"backoffs of {resolution.backoffs_s:g} s")
+    together = f"{', '.join(parts[:-1])} and {parts[-1]}: {resolution.attempts_s:g} s"
+    if attempts > 1:
+        together += "; longer if the service asks for it by Retry-After, or while probes fail, which do not count"
     return [
-        ("attempts", f"{attempts} of {attempt:g} s{backoffs}: {resolution.attempts_s:g} s"),
+        ("attempts", together),
         ("in workers", f"{resolution.worst_case_s:g} s, bounded by {resolution.bounded_by}"),
         ("with parking", f"{resolution.deadline_s:g} s: what waits outside the workers waits until the deadline"),
     ]

@@ -7,7 +7,7 @@ from gateway.fleet_keys import breaker
 from gateway.records import key_of
 from workers.fleet.script import Script
 
-__all__ = ["CLAIMED", "NOW", "PARK", "A", "Lot", "many"]
+__all__ = ["CLAIM", "CLAIMED", "NOW", "PARK", "A", "Lot", "many"]
 
 #: Far ahead: what expires by this clock must not be gone by the server's.
 NOW = 4_000_000_000.0

@@ -30,6 +30,7 @@ def test_what_parking_writes(lot: Lot) -> None:
     assert lot.redis.hgetall(key_of("a")) == {
         "lease": "1",
         "lease_until": "0",
+        "owner": "",
         "state": "parked",
         "parks": "1",
         "attempts": "2",

@@ -9,7 +9,7 @@ import pytest
 from celery import chain, chord
 
 from gateway import Gateway
-from gateway.errors import CallCancelledError, Delivery, GatewayFaultError
+from gateway.errors import CallCancelledError, Delivery, GatewayFaultError, ServiceUnavailableError
 from gateway.fleet_keys import parked, parked_messages
 from gateway.records import CallState, key_of
 from gateway.settings import Settings
@@ -70,14 +70,16 @@ def test_what_is_no_message_holds_up_no_other(rig: Rig) -> None:
 
 
 def test_what_has_its_outcome_keeps_it_though_its_message_is_none(rig: Rig) -> None:
-    rig.app.backend.mark_as_failure("a", CallCancelledError("it was cancelled", call_id="a"))
-    rig.results.hset(key_of("a"), "state", "parked")
-    rig.results.hset(parked_messages(SERVICE), "a", "no JSON")
-    rig.results.zadd(parked(SERVICE), {"a": 1})
     rig.worker(env=UNPARKS)
+    result = rig.send(fail="down")
+    with pytest.raises(ServiceUnavailableError):
+        result.get(timeout=10)
+    rig.results.hset(key_of(result.id), "state", "parked")
+    rig.results.hset(parked_messages(SERVICE), result.id, "no JSON")
+    rig.results.zadd(parked(SERVICE), {result.id: 1})
     eventually(lambda: lot(rig) == (0, 0, 0), "the junk is gone")
-    with pytest.raises(CallCancelledError):
-        rig.app.AsyncResult("a").get(timeout=5)
+    with pytest.raises(ServiceUnavailableError):
+        rig.app.AsyncResult(result.id).get(timeout=5)
 
 
 def test_operators_see_why_it_is_parked(rig: Rig) -> None:

@@ -13,7 +13,9 @@ from gateway.dev.valkey import Valkey
 from gateway.errors import ServiceUnavailableError
 from gateway.fleet_keys import breaker, parked
 from tests.integration.parked_calls import SERVICE, UNPARKS, enqueue, hold, let_go, lot
+from tests.integration.parking_scripts import CLAIM
 from tests.integration.pool_rig import Rig, eventually
+from workers.unparker import CLAIM_S
 
 
 @pytest.fixture
@@ -161,3 +163,20 @@ def test_an_unparker_that_is_killed_loses_nothing_and_its_duplicates_can_be_told
     headers = [json.loads(entry)["headers"] for entry in published.lrange("calls", 0, -1)]
     assert {one["id"] for one in headers} == ids
     assert {one["gateway_parks"] for one in headers} == {1}
+
+
+def test_a_call_whose_unparker_died_ends_soon_after_its_deadline(rig: Rig) -> None:
+    rig.worker(env=UNPARKS)
+    hold(rig)
+    began = time.time()
+    result = rig.send(park=1, deadline_s=3)
+    eventually(lambda: lot(rig) == (1, 1, 1), "it is parked")
+    # One that claims it and is never heard of again: to it there is no breaker.
+    gate = {"name": SERVICE, "interval": 0, "concurrency": 1000, "adaptive": False, "breaker": False, "probes": 1}
+    asked = json.dumps({"claim_s": CLAIM_S, "services": [gate]})
+    (claim,) = json.loads(CLAIM.run_sync(rig.results, asked))["claimed"]
+    assert claim[1] == result.id
+    assert result.get(timeout=15)["status"] == 200
+    assert 3 < time.time() - began < 3 + 5
+    eventually(lambda: lot(rig) == (0, 0, 0), "nothing of it is left")
+    assert rig.happened("started") == [result.id]

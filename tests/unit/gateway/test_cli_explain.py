@@ -65,7 +65,7 @@ def test_the_layers_stand_in_their_order(run: Any) -> None:
 
 def test_the_worst_case_and_what_collides(run: Any) -> None:
     said = " ".join(run(*GET_USER, "--deadline", "10").output.split())
-    assert "4 of 3 s and backoffs of 0.7 s: 12.7 s" in said
+    assert "4 of 3 s, backoffs of 0.7 s and waits for their admission of 1 s: 13.7 s; longer if the service" in said
     assert "in workers 10 s, bounded by the deadline" in said
     assert "with parking 10 s: what waits outside the workers waits until the deadline" in said
     assert said.count("collision:") == 4
@@ -76,6 +76,19 @@ def test_strict_turns_collisions_into_an_exit_code(run: Any) -> None:
     assert run(*GET_USER, "--strict").exit_code == 1
     assert run(*GET_USER).exit_code == 0
     assert run("user-service", "POST", "/users", "--strict").exit_code == 0
+
+
+def test_a_single_attempt_has_no_waits_between(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "one.toml"
+    path.write_text('[services.u]\nrest.url = "http://u"\nretry = { attempts = 1 }\ntimeouts = { attempt = 2.0 }\n')
+    said = " ".join(run("u", "GET", "/", GATEWAY_CONFIG=str(path)).output.split())
+    assert "attempts 1 of 2 s and waits for their admission of 0.25 s: 2.25 s in workers 2.25 s" in said
+
+
+@pytest.mark.parametrize("operation", [("GET", "/"), ("POST", "/"), ("a.B/C",)])
+def test_after_which_answers_any_call_is_repeated(run: Any, operation: tuple[str, ...]) -> None:
+    said = " ".join(run("user-service", *operation).output.split())
+    assert "one of retry.refused or a 503 with Retry-After" in said
 
 
 def test_what_it_says_of_other_protocols(run: Any) -> None:
@@ -108,6 +121,8 @@ def test_as_json(run: Any) -> None:
         "from": '[services.user-service.operations."GET /users/{user_id}"]',
     }
     assert said["worst_case_s"]["in_workers"] == 12.0
+    assert said["worst_case_s"]["attempts"] == pytest.approx(13.7)
+    assert said["worst_case_s"]["of_them_admissions"] == 1.0
     assert said["worst_case_s"]["bounded_by"] == "timeouts.total"
     assert len(said["collisions"]) == 2
 

@@ -7,7 +7,7 @@ import pytest
 from gateway import Catalogue, GraphQLCall, GrpcCall, RestCall
 from gateway.errors import InvalidCallError, UnknownServiceError
 from gateway.policy import SECTIONS, Policy
-from gateway.resolution import LAYERS, Resolution, parse_operation
+from gateway.resolution import ADMISSION_S, LAYERS, Resolution, parse_operation
 
 GET_USER = "GET /users/{user_id}"
 CATALOGUE = Catalogue.parse(
@@ -110,9 +110,10 @@ def test_whether_it_may_be_repeated(text: str, keyed: bool, idempotent: bool | N
 
 
 def test_the_worst_case_is_bounded_by_the_shortest() -> None:
-    by_attempts = resolve("GET /a")  # 2 of 2.5 s and 0.1 s between them, in 20 s
+    by_attempts = resolve("GET /a")  # 2 of 2.5 s, 0.1 s between them and 0.25 s before each, in 20 s
     assert by_attempts.backoffs_s == pytest.approx(0.1)
-    assert by_attempts.worst_case_s == by_attempts.attempts_s == pytest.approx(5.1)
+    assert by_attempts.admissions_s == pytest.approx(0.5)
+    assert by_attempts.worst_case_s == by_attempts.attempts_s == pytest.approx(5.6)
     assert by_attempts.bounded_by == "the attempts themselves"
     by_deadline = resolve("GET /a", deadline_s=3.0)
     assert (by_deadline.worst_case_s, by_deadline.bounded_by) == (3.0, "the deadline")
@@ -120,6 +121,12 @@ def test_the_worst_case_is_bounded_by_the_shortest() -> None:
     call = RestCall("u", "GET", "/")
     by_total = Resolution.of(short, call, deadline_s=30.0, keyed=False, visibility_s=None)
     assert (by_total.worst_case_s, by_total.bounded_by) == (4.0, "timeouts.total")
+
+
+def test_an_attempt_waits_for_its_admission_as_long_as_a_worker_lets_it() -> None:
+    from workers.resilience.admit import PATIENCE_S
+
+    assert ADMISSION_S == PATIENCE_S
 
 
 def test_its_collisions_know_the_deadline_the_broker_and_the_call() -> None:
