@@ -40,8 +40,7 @@ _DOES = {
 #: By such an answer the service says that it did nothing.
 _DID_NOTHING = "one of retry.refused or a 503 with Retry-After"
 _REPEATED = {
-    True: "what was not sent, may have been sent, or was answered by one of retry.statuses, one of retry.refused or a 503"
-    " with Retry-After",
+    True: f"what was not sent, may have been sent, or was answered by one of retry.statuses, {_DID_NOTHING}",
     False: f"what was not sent, or was answered by {_DID_NOTHING}",
     None: f"what was not sent, or was answered by {_DID_NOTHING}; if idempotent, also what may have been sent, or was"
     " answered by one of retry.statuses",

@@ -135,6 +135,11 @@ class Fleet:
         count: int = self.redis.zcard(f"gateway:parked:{service}")
         return count
 
+    def places_taken(self, service: str) -> int:
+        """How many attempts count as on the wire."""
+        count: int = self.redis.zcard(f"gateway:inflight:{service}")
+        return count
+
     def waiting(self, service: str) -> int:
         """How many messages are in its queue."""
         with redis.Redis.from_url(self.settings.broker_url) as broker:

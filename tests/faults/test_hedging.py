@@ -111,3 +111,5 @@ def test_the_loser_gives_its_connection_back(fleet: Fleet, counting: CountingSer
     losers = [arrival for arrival in counting.arrivals(path) if arrival.status == 0]
     assert len(losers) == calls
     assert len({arrival.peer for arrival in losers}) == calls
+    # And so with its place at the service, which would otherwise be missed for seconds.
+    eventually(lambda: fleet.places_taken("hedged-narrow") == 0, timeout=2, what="every attempt's place")

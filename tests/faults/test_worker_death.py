@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway import PendingCall, RestCall
-from gateway.errors import Delivery, OutcomeUnknownError
+from gateway.errors import DeadlineExceededError, Delivery, OutcomeUnknownError
 from tests.faults.fleet import Fleet, eventually
 from tests.servers.conduct import Conduct
 from tests.servers.counting import CountingService
@@ -19,7 +19,7 @@ timeouts = { total = 60.0, attempt = 50.0 }
 retry = { attempts = 3, backoff = 0.05, max_backoff = 0.1 }
 """
 
-#: In the slow variant the killed worker's lease of 30 s runs out by itself; in the other it is ended in Redis.
+#: In the slow variant the killed worker's lease runs out by itself; in the other it is ended in Redis.
 SCALES = [pytest.param(False, id="lease ended"), pytest.param(True, id="lease run out", marks=pytest.mark.slow)]
 
 
@@ -91,3 +91,26 @@ def test_a_message_that_comes_back_while_its_call_runs_is_not_performed(pair: Fl
     # Both copies of the message are done with, so nothing will be left to be delivered again.
     eventually(lambda: not pair.unacknowledged(), timeout=40, what="the second message's end")
     assert len(counting.arrivals(path)) == 1
+
+
+@pytest.mark.parametrize(("deadline_s", "arrivals"), [(25.0, 2), (7.0, 1)], ids=["time enough", "the lease is longer"])
+def test_a_message_that_comes_back_at_once_still_ends_its_call(
+    pair: Fleet, counting: CountingService, deadline_s: float, arrivals: int
+) -> None:
+    """As RabbitMQ delivers it: the dead worker's lease still holds, and may hold beyond the call's deadline."""
+    path = f"/death/at-once/{deadline_s}"
+    counting.behave(path, Conduct(action="hang", first=1))
+    pending = pair.gateway.submit(RestCall("slow", "GET", path), deadline=deadline_s)
+    eventually(lambda: counting.arrivals(path), timeout=15, what="the first arrival")
+    owner = pair.owner(pending.id)
+    assert owner is not None
+    pair.kill(owner)
+    assert pair.redeliver() == 1
+    eventually(lambda: pair.stored(pending.id) is not None, timeout=30, what="an outcome in the store")
+    if arrivals == 2:
+        assert pending.result().attempts == 2
+    else:
+        with pytest.raises(DeadlineExceededError) as caught:
+            pending.result()
+        assert caught.value.delivery is Delivery.MAYBE_SENT
+    assert len(counting.arrivals(path)) == arrivals

@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dev.valkey import Valkey
-from gateway.fleet_keys import SERVICES, breaker, inflight, limit, probes, ramp
-from gateway.records import key_of
+from gateway.fleet_keys import breaker, inflight, limit, probes, ramp
 from tests.integration.parking_scripts import NOW, A, Lot, many
 
 
@@ -263,57 +262,3 @@ def test_ends_count_for_nothing_at_the_gate(lot: Lot) -> None:
     lot.park("x", "y", "z", now=NOW - 1)
     lot.breaker("half-open", granted=0)
     assert lot.ids(concurrency=2)[50:] == ["x", "y"]
-
-
-# -- of services that this catalogue does not know ---------------------------------------------------------------------
-
-
-def test_calls_of_a_service_that_is_not_known_go_after_their_deadline_alone(lot: Lot) -> None:
-    lot.park("a")
-    lot.park("b", service="service-b", deadline_at=NOW + 5)
-    assert lot.ids() == ["a"]
-    assert lot.ids(NOW + 5.4) == []
-    (claim,) = lot.claim(NOW + 5.6)
-    assert claim[:3] == ["service-b", "b", 1]
-    assert lot.ids(NOW + 7.5) == [], "it is claimed"
-
-
-def test_a_worker_that_knows_the_service_comes_first(lot: Lot) -> None:
-    lot.park("b", service="service-b", deadline_at=NOW + 5)
-    assert lot.ids(NOW + 5.1, name="service-b") == ["b"]
-    assert lot.ids(NOW + 5.6) == [], "nor is it claimed by two"
-
-
-def test_one_that_was_cancelled_waits_for_a_worker_that_knows_its_service(lot: Lot) -> None:
-    lot.redis.hset(key_of("b"), "state", "cancelled")
-    lot.park("b", service="service-b")
-    assert lot.ids() == []
-    assert lot.ids(NOW + 0.4) == []
-    assert lot.ids(NOW + 0.6) == ["b"]
-
-
-def test_many_strays_are_bounded_too(lot: Lot) -> None:
-    lot.park(*many(450), service="service-b", deadline_at=NOW + 1)
-    assert [len(lot.go(NOW + 2)) for _ in range(4)] == [200, 200, 50, 0]
-
-
-# -- what stays --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("interval", "kept_s"), [(0, 3600), (1 / 50, 3600), (86400, 86400 + 3600)])
-def test_the_ramp_does_not_stay_for_ever(lot: Lot, interval: float, kept_s: float) -> None:
-    lot.park("a")
-    assert lot.go(interval=interval) == ["a"]
-    assert kept_s <= lot.redis.ttl(ramp(A)) <= kept_s + 2
-    assert set(lot.redis.scan_iter("gateway:*")) == {ramp(A), key_of("a"), SERVICES}
-
-
-def test_the_name_of_a_service_goes_with_the_last_that_is_known_of_it(lot: Lot) -> None:
-    lot.park("b", service="service-b", deadline_at=NOW + 1)
-    lot.redis.hset(limit("service-b"), "tat", NOW)
-    assert lot.go(NOW + 2) == ["b"]
-    lot.go(NOW + 2)
-    assert lot.redis.smembers(SERVICES) == {"service-b"}
-    lot.redis.delete(limit("service-b"))
-    lot.go(NOW + 2)
-    assert not lot.redis.exists(SERVICES)

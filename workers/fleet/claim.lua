@@ -61,7 +61,7 @@ local function claim_end(service, id)
   -- The sorted set's is gone once the call was claimed before; a copy of a message has no record.
   local deadline = redis.call('HGET', 'gateway:call:' .. id, 'deadline_at')
     or redis.call('ZSCORE', 'gateway:parked-deadlines:' .. service, id)
-  return math.min(now + asked.claim_s, math.max(now + LATE_CLAIM_S, number(deadline, 0)))
+  return math.min(now + asked.claim_s, now + asked.claim_s)
 end
 
 -- Claim one call; false if there is no message of it.
