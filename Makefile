@@ -2,6 +2,8 @@
 # make dev     the same stack, kept up until Ctrl-C
 # make test    everything that must hold before a change is merged
 # make check   that, without the tests
+# make faults  the long versions of the tests of what must survive
+# make timeline  draws docs/outage.svg from the longest of them
 # make mutate  mutation testing of the code that decides; minutes
 # make bench   benchmarks
 
@@ -10,7 +12,7 @@ PY     := $(VENV)/bin/python
 # Mutation testing has a folder of its own, see `mutation` in pyproject.toml.
 MUTATION ?= .venv-mutation
 
-.PHONY: demo dev test check format clean mutate bench
+.PHONY: demo dev test check format clean mutate faults timeline bench
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -35,6 +37,12 @@ format: $(VENV)/.installed-dev
 mutate: $(MUTATION)/.installed
 	$(MUTATION)/bin/python bench/mutate.py
 
+faults: $(VENV)/.installed-dev
+	$(PY) -m pytest tests/faults -m slow
+
+timeline: $(VENV)/.installed-plots
+	OUTAGE_SVG=docs/outage.svg $(PY) -m pytest tests/faults/test_outage.py -m slow
+
 bench: $(VENV)/.installed-dev
 	$(PY) bench/pipeline.py
 
@@ -51,6 +59,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(PY)
 	@echo "Installing pinned dependencies into $(VENV) (once) ..."
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-plots: pyproject.toml constraints.txt | $(VENV)/.installed-dev
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plots]'
 	@touch $@
 
 $(MUTATION)/.installed: pyproject.toml constraints.txt | $(PY)

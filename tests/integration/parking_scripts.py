@@ -33,6 +33,7 @@ class Lot:
                 "message": '{"v":1,"body":"[]"}',
                 "deadline_at": now + 600,
                 "token": 1,
+                "owner": "me",
                 "attempts": 0,
                 "free": 0,
                 "maybe": 0,

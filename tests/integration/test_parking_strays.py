@@ -134,6 +134,21 @@ def test_a_worker_that_knows_the_service_comes_first(lot: Lot) -> None:
     assert lot.ids(NOW + 5.6) == [], "nor is it claimed by two"
 
 
+def test_a_dead_claim_does_not_end_a_call_before_its_deadline(lot: Lot) -> None:
+    lot.park("b", service="service-b", deadline_at=NOW + 60)
+    assert lot.ids(name="service-b") == ["b"]
+    assert lot.ids(NOW + 31) == []
+    assert lot.ids(NOW + 60.4) == []
+    assert lot.ids(NOW + 60.6) == ["b"]
+
+
+def test_nor_does_a_copy_of_a_message_whose_call_runs_elsewhere(lot: Lot) -> None:
+    lot.redis.hset(key_of("b"), mapping={"state": "running", "lease": 1, "deadline_at": NOW + 60})
+    lot.park("b", service="service-b", copy=1, due=NOW + 1, lease=False)
+    assert lot.ids(NOW + 2) == []
+    assert lot.ids(NOW + 60.6) == ["b~me"]
+
+
 def test_one_that_was_cancelled_waits_for_a_worker_that_knows_its_service(lot: Lot) -> None:
     lot.redis.hset(key_of("b"), "state", "cancelled")
     lot.park("b", service="service-b")

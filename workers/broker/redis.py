@@ -54,6 +54,21 @@ def readable(entry: Any) -> bool:
 class Channel(kombu_redis.Channel):
     """A channel that survives whatever lies in its queues."""
 
+    _kept: "tuple[object, Any] | None" = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """As kombu's, which makes a client anew for each operation: of a worker at full speed that is every tenth step.
+
+        One client takes a connection from its pool for each command, so threads may share it.
+        """
+        kombu: Any = super()
+        if asynchronous:
+            return kombu._create_client(asynchronous=True)
+        pool = kombu.pool
+        if self._kept is None or self._kept[0] is not pool:
+            self._kept = (pool, kombu._create_client())
+        return self._kept[1]
+
     def _brpop_read(self, **options: Any) -> bool:
         """As kombu's, with a look at the entry between taking and delivering it."""
         kombu: Any = self  # whose stubs know few of these names

@@ -7,7 +7,7 @@
 --   services  all that the asking worker knows, a list of {name, interval (seconds from one call to the next at the
 --             service's rate; 0: no limit), concurrency, adaptive, breaker (whether it has one), probes}
 -- Returns JSON: {claimed: [[service, id, parks, message, for_s], ...], parked: how many calls are parked, more: whether
--- some were left only because this answer is full}. `claimed` is {} if it is empty; for_s: seconds until the claim ends.
+-- some were left only because this answer is full}. for_s: seconds until the claim ends. `claimed` may be {}.
 --
 -- A call goes for one of two reasons. Through the gate: it is due, and breaker, block, concurrency, rate and ramp let
 -- one more through; the oldest first. Or to its end: it was cancelled, its deadline is past, or comes before the gate
@@ -56,12 +56,20 @@ local function stamp(seconds)
   return string.format('%.6f', seconds)
 end
 
+-- The deadline of a call, and whether it was cancelled. The sorted set does not know any more once it was claimed.
+local function deadline_of(id)
+  local record = redis.call('HMGET', 'gateway:call:' .. id, 'deadline_at', 'state')
+  local original = string.match(id, '^(.+)~')
+  if not record[1] and original then
+    -- A copy of a message, which has no record, and whose call runs elsewhere.
+    record = redis.call('HMGET', 'gateway:call:' .. original, 'deadline_at', 'state')
+  end
+  return number(record[1], 0), record[2] == 'cancelled'
+end
+
 -- When a claim of a call ends that is made now.
-local function claim_end(service, id)
-  -- The sorted set's is gone once the call was claimed before; a copy of a message has no record.
-  local deadline = redis.call('HGET', 'gateway:call:' .. id, 'deadline_at')
-    or redis.call('ZSCORE', 'gateway:parked-deadlines:' .. service, id)
-  return math.min(now + asked.claim_s, now + asked.claim_s)
+local function claim_end(id)
+  return math.min(now + asked.claim_s, math.max(now + LATE_CLAIM_S, (deadline_of(id))))
 end
 
 -- Claim one call; false if there is no message of it.
@@ -72,7 +80,7 @@ local function claim(service, id)
     redis.call('ZREM', 'gateway:parked-deadlines:' .. service, id)
     return false
   end
-  local till = claim_end(service, id)
+  local till = claim_end(id)
   -- The same time in both says that it is claimed.
   redis.call('ZADD', 'gateway:parked:' .. service, stamp(till), id)
   redis.call('ZADD', 'gateway:parked-deadlines:' .. service, stamp(till), id)
@@ -116,7 +124,13 @@ local function let_strays_end(service)
   local found = redis.call('ZRANGEBYSCORE', deadlines, '-inf', stamp(now - STRAY_S), 'LIMIT', 0, MOST_CALLS)
   for _, id in ipairs(found) do
     if is_full() then return end
-    claim(service, id)
+    local deadline, is_cancelled = deadline_of(id)
+    if is_cancelled or deadline <= now - STRAY_S then
+      claim(service, id)
+    else
+      -- Its claim ended with its owner, or it is a copy.
+      redis.call('ZADD', deadlines, stamp(deadline), id)
+    end
   end
   if #found == MOST_CALLS then more = true end
 end
