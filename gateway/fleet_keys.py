@@ -18,7 +18,8 @@ hand), `trips` |
 since it was parked, and its turn comes when the gate opens |
 | `gateway:parked-deadlines:<service>` | sorted set | the same ids, by deadline |
 | `gateway:parked-messages:<service>` | hash | their messages, JSON, by id |
-| `gateway:ramp:<service>` | hash | how calls are let out of parking: `tokens`, `at`, `tat` |
+| `gateway:ramp:<service>` | hash | how calls are let out of parking: `tokens`, `at`, `tat`, `released`, \
+`released_at`; kept for an hour beyond its use |
 
 `gateway:services` is a set of the names of all services that have any of these. The record of a call is described in
 `gateway.records`, the key of an idempotency key in `gateway.idempotency`.

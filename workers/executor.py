@@ -149,6 +149,8 @@ class Executor:
             execution = self._accept(call_id, args, kwargs, headers)
         except ServiceError as refused:
             known = {"call_id": call_id, "correlation_id": correlation_id_of(kwargs)}
+            if _whole(headers.get("gateway_maybe")):
+                known["delivery"] = Delivery.MAYBE_SENT
             return log_end(type(refused)(refused.message, {**refused.fields, **known}))
         assert self._fleet is not None  # noqa: S101 - started before the first call
         try:

@@ -88,7 +88,7 @@ def reset(service: str) -> None:
     with _fleet() as fleet:
         _check(fleet, service)
         fleet.reset_breaker(service)
-    click.echo(f"{service}: closed, and everything about it is forgotten")
+    click.echo(f"{service}: closed, and what was learned about it is forgotten")
 
 
 @contextmanager

@@ -171,11 +171,15 @@ local function answer(ask)
   if policy.interval > 0 then
     state.tat, state.limit_changed = math.max(state.tat, now) + policy.interval, true
   end
+  -- The sets end with their last member, should nobody ask again.
+  local outlives = math.ceil(wait + life) + 60
   call('ZADD', 'gateway:inflight:' .. name, dead_at, member)
+  call('EXPIRE', 'gateway:inflight:' .. name, outlives)
   state.in_flight = state.in_flight + 1
   if probe == 1 then
     state.granted, state.breaker_changed = state.granted + 1, true
     call('ZADD', 'gateway:probes:' .. name, dead_at, member)
+    call('EXPIRE', 'gateway:probes:' .. name, outlives)
   end
   call('HSET', key, 'attempts', number, 'open', number)
   return {'go', token, number, tostring(wait), probe, state.in_flight, interrupted, free, maybe, tostring(spent)}

@@ -19,7 +19,7 @@
 -- Keys and fields: gateway/fleet_keys.py; beside these the ramp's hash has `released`, how many probes of the breaker
 -- were let out or on their way, and `released_at`.
 
--- When a breaker has closed, the t-th second after that lets out RAMP_BASE * RAMP_GROWTH^t calls a second: a service
+-- When a breaker has closed, or a block has ended, the t-th second after that lets out RAMP_BASE * RAMP_GROWTH^t calls a second: a service
 -- that has just come back gets 14 parked calls in its first second, 58 in two, 1,000 in about six.
 local RAMP_BASE, RAMP_GROWTH, RAMP_MOST = 10, 2, 2000
 -- Calls that the ramp owes at most after a pause, in seconds of its rate: longer than an unparker sleeps.
@@ -196,7 +196,8 @@ local function let_through(service)
 
   local tokens
   if not probing then
-    tokens = ramp_credit(number(b[4], 0), ramp)
+    -- After a block of the service's own, too.
+    tokens = ramp_credit(math.max(number(b[4], 0), blocked), ramp)
     free = math.min(free, math.floor(tokens))
   end
 
