@@ -143,7 +143,8 @@ def test_never_more_than_rate_and_places(lot: Lot, steps: list[float], rate: int
         went = lot.go(now, interval=1 / rate, concurrency=concurrency)
         assert len(went) <= concurrency
         gone += went
-        assert len(gone) <= rate * (now - NOW + 0.25) + 1
+        # A Unix time of this size has room for microseconds only.
+        assert len(gone) <= rate * (now - NOW + 0.25) + 1.001
         now += step
     assert gone == many(300)[: len(gone)], "each once, in order"
 
