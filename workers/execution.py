@@ -41,6 +41,10 @@ class Fleet(Protocol):
         """The attempt that `go` let through is over; None: it was cancelled."""
         ...
 
+    def has_room(self, service: str) -> bool:
+        """Whether one more call may wait in this worker for a place at a service."""
+        ...
+
     async def freed(self, service: str, timeout_s: float) -> None:
         """Wait until an attempt of this worker at a service is over, or for `timeout_s`."""
         ...

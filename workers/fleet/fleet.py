@@ -29,6 +29,9 @@ __all__ = ["SharedFleet"]
 
 _log = logging.getLogger("gateway.fleet")
 
+#: Calls that wait in a worker for a place at one service. They take the next places; all further ones are parked at
+#: once, so that a service that hangs does not fill its workers with calls that ask again and again.
+_MOST_WAITING = 20
 #: An attempt that says nothing for so long after its time is taken for dead, with its worker.
 _DEAD_AFTER_S = 5.0
 
@@ -177,6 +180,10 @@ class SharedFleet:
     def is_away(self) -> bool:
         """Whether the fleet's Redis did not answer a moment ago."""
         return self._line.is_away
+
+    def has_room(self, service: str) -> bool:
+        """Whether one more call may wait in this worker for a place at a service."""
+        return len(self._waiting[service]) < _MOST_WAITING
 
     async def freed(self, service: str, timeout_s: float) -> None:
         """Wait until an attempt of this worker at a service is over, or for `timeout_s`."""

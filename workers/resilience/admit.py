@@ -130,7 +130,9 @@ def _hold(execution: Execution, wait: Wait, *, patience_s: float) -> Hold | Fail
         return otherwise
     if wait.due_s is not None:
         return Hold(wait.why, wait.due_s, otherwise)
-    here_s = _POLL_S if wait.why == "concurrency" else estimate
+    here_s = estimate
+    if wait.why == "concurrency" and execution.fleet.has_room(execution.service.name):
+        here_s = _POLL_S
     if here_s is not None and here_s <= min(patience_s, left - 2 * _POLL_S):
         return None
     if estimate is None and left < _LAST_CALL_S:

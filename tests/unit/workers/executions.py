@@ -34,6 +34,7 @@ class ScriptedFleet:
         self.results: list[Answer | Failure | None] = []
         self.ended_numbers: list[int] = []
         self.waited = 0
+        self.room = True
 
     async def ask(self, execution: Execution) -> Verdict:
         number = execution.progress.attempts + 1
@@ -50,6 +51,9 @@ class ScriptedFleet:
     def ended(self, execution: Execution, go: Go, result: Answer | Failure | None, elapsed_s: float) -> None:
         self.results.append(result)
         self.ended_numbers.append(go.number)
+
+    def has_room(self, service: str) -> bool:
+        return self.room
 
     async def freed(self, service: str, timeout_s: float) -> None:
         self.waited += 1

@@ -131,6 +131,14 @@ async def test_a_place_is_not_waited_for_for_ever() -> None:
     assert 1 < len(fleet.asked) < 10
 
 
+async def test_where_enough_calls_wait_a_further_one_is_held_at_once() -> None:
+    fleet = ScriptedFleet([Wait(1, 1, "concurrency", None)])
+    fleet.room = False
+    result = await admit(execution(fleet=fleet), never)
+    assert isinstance(result, Hold)
+    assert (len(fleet.asked), fleet.waited) == (1, 0)
+
+
 async def test_an_empty_budget_ends_the_call_with_its_last_failure() -> None:
     last = Failure(error=ServiceUnavailableError, message="refused", delivery=Delivery.NOT_SENT)
     call = execution(fleet=ScriptedFleet([Wait(1, 2, "budget", None)]))
