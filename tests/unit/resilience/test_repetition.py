@@ -16,7 +16,7 @@ from gateway.errors import (
 )
 from gateway.outcome import Failure
 from gateway.policy import Retry
-from workers.resilience.repetition import Again, decide, depends_on_idempotency
+from workers.resilience.repetition import Again, decide, depends_on_idempotency, did_nothing
 
 RETRY = Retry(attempts=3, backoff=0.1, max_backoff=5.0)
 
@@ -117,3 +117,23 @@ def test_the_jitter_comes_on_top_of_what_the_service_asked_for() -> None:
     assert decide(failed, counted=1, idempotent=False, retry=RETRY, random=lambda: 0.0) == Again(2.0)
     assert again(failure(Delivery.NOT_SENT, retry_after_s=-7.0)) == Again(0.1)
     assert again(failure(Delivery.NOT_SENT, retry_after_s=0.5)) == Again(0.6)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "status", "more", "nothing"),
+    [
+        (Delivery.ANSWERED, 429, {}, True),
+        (Delivery.ANSWERED, "RESOURCE_EXHAUSTED", {}, True),
+        (Delivery.ANSWERED, 503, {"retry_after_s": 0.0}, True),
+        (Delivery.ANSWERED, 503, {}, False),
+        (Delivery.ANSWERED, 504, {"retry_after_s": 1.0}, False),
+        # What broke off, or has no answer, says nothing of the kind.
+        (Delivery.ANSWERED, 429, {"incomplete": True}, False),
+        (Delivery.MAYBE_SENT, 429, {}, False),
+        (Delivery.NOT_SENT, 429, {}, False),
+    ],
+)
+def test_a_service_says_that_it_did_nothing(
+    delivery: Delivery, status: int | str, more: dict[str, Any], nothing: bool
+) -> None:
+    assert did_nothing(failure(delivery, status=status, **more), Retry()) is nothing
