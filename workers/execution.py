@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Protocol
-from uuid import uuid4
 
 from gateway.call import Call
 from gateway.envelope import Envelope
@@ -96,7 +95,7 @@ class Progress:
     maybe_sent: bool = False
     spent_s: float = 0.0
     token: int = 0
-    owner: str = field(default_factory=lambda: uuid4().hex)
+    owner: str
     redelivered: bool = False
     parks: int = 0
     paid: int = 0
@@ -141,7 +140,7 @@ class Execution:
     accepted_at: float
     fleet: Fleet
     idempotent: Callable[[], Awaitable[bool]]
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress
     number: int = 0
     wire: Wire = field(default_factory=Wire)
     budget_s: float = 0.0

@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from time import monotonic
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from gateway.call import GrpcCall, protocol_of
 from gateway.catalogue import Catalogue
@@ -23,7 +24,7 @@ from workers.auth import make_scheme
 from workers.conclusion import cancellation, conclude, error_of, log_end, make_reply
 from workers.connections import Connections
 from workers.deadline import Deadline
-from workers.execution import Execution, Hold, Result
+from workers.execution import Execution, Hold, Progress, Result
 from workers.fleet.fleet import SharedFleet
 from workers.fleet.parking import ParkingLot
 from workers.interceptor import Interception
@@ -100,6 +101,8 @@ class Executor:
         self._parker: Parker | None = None
         self._connections: Connections | None = None
         self._cancelled: dict[str, ServiceError] = {}
+        #: Together they name each execution of a call, among those of all workers.
+        self._name, self._executions = uuid4().hex, count()
 
     def check(self) -> None:
         """Look at all that a call will need and that can be had without the network, and warn of what has no effect.
@@ -224,6 +227,7 @@ class Executor:
             accepted_at=wall,
             fleet=self._fleet,
             idempotent=lambda: self._is_idempotent(execution),
+            progress=Progress(owner=f"{self._name}.{next(self._executions)}"),
         )
         progress = execution.progress
         progress.parks = _whole(headers.get("gateway_parks"))

@@ -40,8 +40,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     life_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(msgspec.Struct, frozen=True):
     """What became of a call before this worker got it.
 
     Attributes:
@@ -57,8 +56,7 @@ class Past:
     spent_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(msgspec.Struct, frozen=True):
     """It may be sent, `wait_s` from now.
 
     Attributes:
@@ -78,8 +76,7 @@ class Go:
     past: Past = Past()
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """It may not be sent now.
 
     Attributes:
@@ -97,8 +94,7 @@ class Wait:
     past: Past = Past()
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
+class Late(msgspec.Struct, frozen=True):
     """Its deadline has passed.
 
     Attributes:

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.policy import Policy
 from gateway.records import GRACE_S, RESULT_EXPIRES_S
+from workers.execution import NO_PROBE
 from workers.resilience.breaker import Permit
 from workers.verdict import Ask, Cancelled, Drop, Elsewhere, Go, Late, Past, Verdict, Wait
 
@@ -14,6 +15,10 @@ __all__ = ["LEASE_S", "Admission"]
 
 #: How long a call belongs to a worker that says nothing more. It is renewed while the call runs.
 LEASE_S = 10.0
+
+
+_PROBE = Permit(probe=True)
+_NOTHING = Past()
 
 
 class Admission:
@@ -49,7 +54,7 @@ class Admission:
         """One of the script's answers."""
         match answer:
             case ["go", token, number, wait_s, probe, in_flight, *past]:
-                return Go(token, number, float(wait_s), Permit(probe=probe == 1), in_flight, _past(past))
+                return Go(token, number, float(wait_s), _PROBE if probe else NO_PROBE, in_flight, _past(past))
             case ["hold", token, number, why, estimate_s, due_s, *past]:
                 return Wait(token, number, why, _known(estimate_s), _known(due_s), _past(past))
             case ["late", token, number, why, *past]:
@@ -80,6 +85,8 @@ def _terms(policy: Policy) -> dict[str, Any]:
 
 def _past(fields: Sequence[Any]) -> Past:
     interrupted, free, maybe, spent = fields
+    if not (interrupted or free or maybe) and spent == "0":
+        return _NOTHING
     return Past(interrupted == 1, free, maybe == 1, float(spent))
 
 

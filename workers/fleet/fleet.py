@@ -5,8 +5,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from gateway.clock import FleetClock
 from gateway.errors import RateLimitedError, ServiceTimeoutError, ServiceUnavailableError
@@ -100,7 +101,7 @@ class SharedFleet:
         verdict = view.decide(ask, self._clock.now())
         if redelivered and ask.token == 0:
             # Nobody can say what became of it where it was before.
-            verdict = replace(verdict, past=Past(interrupted=True))
+            verdict = msgspec.structs.replace(verdict, past=Past(interrupted=True))
         return verdict
 
     def began(self, execution: Execution) -> None:

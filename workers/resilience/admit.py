@@ -1,6 +1,7 @@
 """The layers that ask the fleet: may this attempt be sent, and may this message still be executed at all?"""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from time import monotonic
 
@@ -28,15 +29,13 @@ _POLL_S = 0.1
 _LAST_CALL_S = 1.0
 
 
-async def deadline(execution: Execution, proceed: Proceed) -> Result:
+def deadline(execution: Execution, proceed: Proceed) -> Awaitable[Result]:
     """Refuse a call whose deadline passed in the queue: nobody waits for it any more.
 
     A message that comes a second time must not end a call that runs elsewhere or has its outcome, so the fleet is
     asked.
     """
-    if execution.left_s > 0:
-        return await proceed(execution)
-    return await admit(execution, proceed)
+    return proceed(execution) if execution.left_s > 0 else admit(execution, proceed)
 
 
 async def admit(execution: Execution, proceed: Proceed) -> Result:

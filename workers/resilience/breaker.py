@@ -70,6 +70,8 @@ class Breaker:
             state_storage=self._counters,
             name=service,
         )
+        #: Whether a listener wants to hear of attempts. If none does, a success after none that failed changes nothing.
+        self._tells = any(_hears_attempts(listener) for listener in listeners)
         self._until = 0.0
         self._reason = ""
         self._tickets = count(1)
@@ -165,7 +167,8 @@ class Breaker:
     def _count(self, health: Health) -> None:
         """Let pybreaker count, which may change its state."""
         if health is Health.GOOD:
-            self._circuit.call(_succeed)
+            if self._tells or self._counters.counter or self.phase != "closed":
+                self._circuit.call(_succeed)
             return
         # What it raises is for those who let it make the call.
         with suppress(BadAttemptError, pybreaker.CircuitBreakerError):
@@ -213,6 +216,11 @@ class Breaker:
                     f"half-open, {len(self._probes)} of {self._policy.probe_count} probes under way,"
                     f" {self._circuit.success_counter} of {self._policy.success_threshold} succeeded"
                 )
+
+
+def _hears_attempts(listener: pybreaker.CircuitBreakerListener) -> bool:
+    kind, base = type(listener), pybreaker.CircuitBreakerListener
+    return kind.success is not base.success or kind.before_call is not base.before_call
 
 
 def _succeed() -> None:

@@ -1,6 +1,7 @@
 """A second attempt beside a slow first one."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from gateway.errors import Delivery
 from gateway.outcome import Failure
@@ -10,13 +11,15 @@ from workers.execution import Execution, Proceed, Result
 __all__ = ["hedge"]
 
 
-async def hedge(execution: Execution, proceed: Proceed) -> Result:
+def hedge(execution: Execution, proceed: Proceed) -> Awaitable[Result]:
     """Start a second attempt when the first takes long; the first answer wins, and the other attempt is cancelled.
 
     Only for idempotent calls. The second attempt is paid from the retry budget, and asks the limits like any other.
     """
-    if not execution.policy.hedge.enabled:
-        return await proceed(execution)
+    return _race(execution, proceed) if execution.policy.hedge.enabled else proceed(execution)
+
+
+async def _race(execution: Execution, proceed: Proceed) -> Result:
     after_s = execution.fleet.hedge_after_s(execution)
     if after_s is None or not await execution.idempotent():
         return await proceed(execution)

@@ -10,7 +10,7 @@ from gateway.policy import Policy, Retry, Timeouts
 from gateway.service import RestEndpoint, Service
 from workers.attempt import Answer
 from workers.deadline import Deadline
-from workers.execution import NO_PROBE, Execution
+from workers.execution import NO_PROBE, Execution, Progress
 from workers.verdict import Go, Late, Verdict
 
 __all__ = ["OK", "ScriptedFleet", "execution"]
@@ -93,4 +93,5 @@ def execution(
         accepted_at=1000.0,
         fleet=fleet or ScriptedFleet(),
         idempotent=is_idempotent,
+        progress=Progress(owner="this one"),
     )

@@ -188,7 +188,9 @@ async def test_when_no_time_is_left_for_another_attempt_the_last_failure_is_told
     retry = Retry(attempts=1000, backoff=0.05, max_backoff=0.05)
     policy = Policy(timeouts=Timeouts(total=0.2, attempt=0.1), retry=retry)
     async with asyncio.timeout(5):
-        assert await compose(LAYERS, core)(execution(policy=policy)) is unavailable
+        result = await compose(LAYERS, core)(execution(policy=policy))
+    assert isinstance(result, Failure)
+    assert (result.error, result.message) == (ServiceUnavailableError, "refused")
 
 
 @pytest.mark.parametrize(("asked", "cut_short"), [(None, False), (0.01, True)])
