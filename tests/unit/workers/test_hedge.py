@@ -76,15 +76,15 @@ async def test_the_second_answer_wins_when_it_comes_first() -> None:
 
 
 async def test_the_first_answer_wins_when_it_comes_first() -> None:
-    result, service, call, _ = await run([(OK, 0.05), (SECOND, 60.0)])
+    result, service, call, _ = await run([(OK, 0.3), (SECOND, 60.0)])
     assert (result, service.cancelled, call.attempt_request_id) == (OK, 1, "r")
 
 
 @pytest.mark.parametrize("first", [RESET, BUSY])
 async def test_a_failure_waits_for_the_other(first: Failure) -> None:
-    result, _, _, _ = await run([(first, 0.04), (SECOND, 0.06)])
+    result, _, _, _ = await run([(first, 0.3), (SECOND, 0.6)])
     assert result is SECOND
-    result, _, call, _ = await run([(OK, 0.08), (first, 0.01)])
+    result, _, call, _ = await run([(OK, 0.4), (first, 0.01)])
     assert (result, call.attempt_request_id) == (OK, "r")
 
 
@@ -94,7 +94,7 @@ async def test_a_no_is_an_answer_too() -> None:
 
 
 async def test_when_both_fail_the_first_is_told() -> None:
-    result, _, _, _ = await run([(RESET, 0.05), (BUSY, 0.0)])
+    result, _, _, _ = await run([(RESET, 0.3), (BUSY, 0.0)])
     assert result is RESET
 
 
