@@ -66,7 +66,9 @@ class FleetClock:
             asked_at, answered_at: when the question was sent and the answer read, of the monotonic clock.
         """
         global _told
-        error_s = max(0.0, answered_at - asked_at) / 2
+        round_trip_s = max(0.0, answered_at - asked_at)
+        # Half of it, and what the clocks drift apart meanwhile.
+        error_s = round_trip_s / 2 + _DRIFT * round_trip_s
         told = _Observation(
             ahead_s=redis_time - (asked_at + answered_at) / 2,
             error_s=error_s,
