@@ -49,6 +49,14 @@ EQUIVALENT = {
         "workers/resilience/breaker.py",
         "self._tickets = count(2)",
     ): "tickets are only compared with each other and with 0",
+    (
+        "workers/resilience/breaker.py",
+        'if self._tells or self._counters.counter or self.phase != "XXclosedXX":',
+    ): "pybreaker is told of a success that changes nothing",
+    (
+        "workers/resilience/breaker.py",
+        'if self._tells or self._counters.counter or self.phase != "CLOSED":',
+    ): "pybreaker is told of a success that changes nothing",
     ("workers/resilience/latency.py", "self._of.popitem(last=None)"): "as false as False",
     ("workers/resilience/latency.py", "self._sorted: list[float] = None"): "it is sorted before it is first read",
     ("workers/resilience/latency.py", "self._unsorted = 1"): "it is sorted before it is first read, all the same",

@@ -393,3 +393,21 @@ def test_repr_tells_the_story() -> None:
     end(breaker, 130.0, GOOD, probe(breaker, 130.0))
     probe(breaker, 130.0)
     assert repr(breaker) == "<Breaker users half-open, 1 of 2 probes under way, 1 of 2 succeeded>"
+
+
+class BeforeCalls(pybreaker.CircuitBreakerListener):
+    """Hears of attempts, and not of what came of them."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def before_call(self, cb: pybreaker.CircuitBreaker, func: object, *args: object, **kwargs: object) -> None:
+        self.heard += 1
+
+
+def test_a_listener_that_wants_to_hear_of_attempts_hears_of_all() -> None:
+    listener = BeforeCalls()
+    breaker = Breaker("users", policy.Breaker(), [listener])
+    for now in (1.0, 2.0):
+        breaker.record(now, Health.GOOD, elapsed_s=0.1, permit=Permit(probe=False))
+    assert listener.heard == 2
