@@ -87,7 +87,7 @@ class Progress:
         parks: how often the call was parked.
         paid: the number of the attempt that the retry budget paid for.
         last: how the last attempt failed, if this worker made it.
-        on_wire: the attempts that run now, and the last one that ended.
+        on_wire: the attempts that run now.
     """
 
     attempts: int = 0

@@ -339,6 +339,27 @@ def test_what_was_not_sent_is_not_taken_for_interrupted(server: Server) -> None:
     assert (answer[0], answer[2], answer[6]) == ("go", 2, 0)
 
 
+def test_what_was_refused_and_parked_was_not_sent(server: Server) -> None:
+    """Parked before it was reported, and after."""
+    for call_id, said_first in (("a", True), ("b", False)):
+        server.ask(call_id, T0)
+        refused = [(call_id, "s", 1, 1, "good", False, False, False, True)]
+        if said_first:
+            server.report(T0 + 1, ends=refused)
+        parked = {"state": "parked", "parks": 1, "lease_until": 0, "attempts": 1, "maybe": 0, "owner": ""}
+        server.client.hset(f"gateway:call:{call_id}", mapping=parked)
+        if not said_first:
+            server.report(T0 + 1, ends=refused)
+        answer = server.ask(call_id, T0 + 2, parks=1)
+        assert (answer[0], answer[2], answer[6], answer[8]) == ("go", 2, 0, 0)
+
+
+def test_a_worker_that_died_after_a_429_interrupted_nothing(server: Server) -> None:
+    server.ask("c", T0)
+    server.report(T0 + 1, ends=[("c", "s", 1, 1, "good", False, False, False, True)])
+    assert server.ask("c", T0 + 31)[6] == 0
+
+
 def test_a_429_is_no_sign_that_the_limit_is_over(server: Server) -> None:
     server.report(T0, blocks=[("s", -1.0)])
     server.report(T0 + 5, ends=[("c", "s", 1, 0, "good", False, False, False, True)])

@@ -103,7 +103,8 @@ local function answer(ask)
     if lease_until > now then return {'elsewhere', lease_until - now} end
     if tonumber(r[5] or '0') > parks then return {'drop', 'it was parked, and is elsewhere by now'} end
     if tonumber(r[6] or '0') > 0 then
-      if r[1] == 'running' then interrupted = 1 else maybe = 1 end
+      -- Of one that was parked, the record says itself whether it may have been sent.
+      if r[1] == 'running' then interrupted = 1 elseif r[1] == 'cancelled' then maybe = 1 end
     end
   end
   if r[1] == 'cancelled' then return {'cancelled', maybe, tonumber(r[4] or '0')} end

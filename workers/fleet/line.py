@@ -79,6 +79,7 @@ class Line:
             if answer.done() and not answer.cancelled() and answer.exception() is None:
                 # Answered and cancelled in the same moment.
                 self._hand_back(ask, answer.result())
+                self.tell()
             raise
 
     def tell(self) -> None:
@@ -97,6 +98,7 @@ class Line:
         return monotonic() < self._rests_until
 
     async def _run(self) -> None:
+        asks: list[tuple[Ask, asyncio.Future[Verdict]]] = []
         try:
             while self._asks or self._reports:
                 if self.is_away:
@@ -124,6 +126,11 @@ class Line:
                         answer.set_result(verdict)
         finally:
             self._task = None
+            # Whatever went wrong here, nobody may wait for an answer that cannot come.
+            asks, self._asks = [*asks, *self._asks], []
+            for _, answer in asks:
+                if not answer.done():
+                    answer.set_exception(AwayError())
 
     def _say_once(self, error: Exception) -> None:
         kind = type(error).__name__

@@ -57,7 +57,7 @@ local seen, good = {}, {}
 for _, item in ipairs(request.ends) do
   local id, name, number, token, health, probe, over, maybe, limited = unpack(item)
   seen[name] = true
-  local undone = number > 0 and not maybe and health ~= 'good'
+  local undone = number > 0 and not maybe and (health ~= 'good' or limited)
   if number > 0 then
     local member = id .. '#' .. number
     call('ZREM', 'gateway:inflight:' .. name, member)
