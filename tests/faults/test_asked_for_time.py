@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from gateway import GrpcCall, RestCall
-from gateway.errors import ServiceUnavailableError
+from gateway.errors import Delivery, RateLimitedError, ServiceUnavailableError
 from tests.faults.figures import show
 from tests.faults.fleet import Fleet, eventually
 from tests.servers.conduct import Conduct
@@ -63,3 +63,15 @@ def test_a_negative_pushback_forbids_another_attempt(fleet: Fleet, counting_rpc:
     with pytest.raises(ServiceUnavailableError):
         fleet.gateway.submit(GrpcCall("pushes-back", "counting.Counter/Read", request)).result()
     assert len(counting_rpc.arrivals(case)) == 1
+
+
+def test_a_post_that_was_refused_and_parked_is_not_unknown(fleet: Fleet, counting: CountingService) -> None:
+    """The service said that it did nothing, and the deadline comes before it may be asked again."""
+    path = "/asked/refused-post"
+    counting.behave(path, Conduct(status=429, retry_after="1"))
+    pending = fleet.gateway.submit(RestCall("refuses-posts", "POST", path, json={"amount": 1}), deadline=3.5)
+    with pytest.raises(RateLimitedError) as caught:
+        pending.result()
+    assert caught.value.attempts >= 2
+    assert caught.value.delivery is not Delivery.MAYBE_SENT
+    assert len(counting.arrivals(path)) == caught.value.attempts

@@ -340,15 +340,15 @@ def test_what_was_not_sent_is_not_taken_for_interrupted(server: Server) -> None:
 
 
 def test_what_was_refused_and_parked_was_not_sent(server: Server) -> None:
-    """Parked before it was reported, and after."""
-    for call_id, said_first in (("a", True), ("b", False)):
+    """Whether it was reported before it was parked, after that, or not yet."""
+    for call_id, said in (("a", "before"), ("b", "after"), ("c", "not yet")):
         server.ask(call_id, T0)
         refused = [(call_id, "s", 1, 1, "good", False, False, False, True)]
-        if said_first:
+        if said == "before":
             server.report(T0 + 1, ends=refused)
         parked = {"state": "parked", "parks": 1, "lease_until": 0, "attempts": 1, "maybe": 0, "owner": ""}
         server.client.hset(f"gateway:call:{call_id}", mapping=parked)
-        if not said_first:
+        if said == "after":
             server.report(T0 + 1, ends=refused)
         answer = server.ask(call_id, T0 + 2, parks=1)
         assert (answer[0], answer[2], answer[6], answer[8]) == ("go", 2, 0, 0)
