@@ -13,13 +13,16 @@ from typing import Any
 import msgspec
 
 from gateway.call import Call, protocol_of
+from gateway.caller import Caller, read_caller
 from gateway.catalogue_problem import explain, unknown_key
 from gateway.catalogue_service import read_service
 from gateway.errors import InvalidCallError, UnknownServiceError
+from gateway.network import Network
 from gateway.policy import SECTIONS, merge
+from gateway.sealing_keys import SealingKeys, read_sealing
 from gateway.service import Service
 
-__all__ = ["Caller", "Catalogue", "CatalogueError"]
+__all__ = ["Catalogue", "CatalogueError"]
 
 
 class CatalogueError(ValueError):
@@ -38,28 +41,16 @@ class CatalogueError(ValueError):
         return f"{self.path}:\n" + "\n".join(f"  {problem}" for problem in self.problems)
 
 
-class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may enqueue what.
-
-    Attributes:
-        key: secret reference of the caller's signing key.
-        allow: `"service operation"` patterns.
-    """
-
-    key: str
-    allow: list[str] = []
-
-
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """The services and callers of one configuration file.
 
     Attributes:
         path: the file; relative paths in it are relative to its folder.
-        defaults: the tables of `[defaults]`, as they are written.
+        defaults: the policy tables of `[defaults]`, as they are written.
         services: by name.
         callers: by name.
         written_urls: keys whose URL is written into the file instead of coming from the environment.
-        not_acted_on: keys that are read and checked, and that this version does not act on.
+        sealing: the keys of what producers seal for the workers.
     """
 
     path: str
@@ -67,7 +58,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     defaults: dict[str, dict[str, Any]] = {}
     callers: dict[str, Caller] = {}
     written_urls: list[str] = []
-    not_acted_on: list[str] = []
+    sealing: SealingKeys = SealingKeys()
 
     @classmethod
     def load(cls, path: str | Path, environ: Mapping[str, str] | None = None) -> "Catalogue":
@@ -86,7 +77,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
             raise CatalogueError(
                 str(path), [f"cannot be read: {error.strerror}; set GATEWAY_CONFIG to a file"]
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise CatalogueError(str(path), [f"is not TOML: {error}; correct it there"]) from error
         return cls.parse(document, path=str(path), environ=environ)
 
@@ -96,10 +87,18 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     ) -> "Catalogue":
         """Check a catalogue that is parsed already; see `load`."""
         problems: list[str] = []
-        known = ("defaults", "services", "callers")
+        known = ("defaults", "services", "callers", "sealing")
         problems.extend(unknown_key("", key, known) for key in document if key not in known)
         defaults = _table(document, "defaults", problems)
-        problems.extend(unknown_key("defaults", key, SECTIONS) for key in defaults if key not in SECTIONS)
+        inheritable = (*SECTIONS, "network")
+        problems.extend(unknown_key("defaults", key, inheritable) for key in defaults if key not in inheritable)
+        # No policy: a service's own replaces it as a whole.
+        inherited = {"network": defaults["network"]} if "network" in defaults else {}
+        try:
+            msgspec.convert(inherited.get("network", {}), Network)
+        except msgspec.ValidationError as error:
+            problems.append(explain("defaults.network", inherited["network"], error))
+            inherited = {}
         usable: dict[str, Any] = {section: value for section, value in defaults.items() if section in SECTIONS}
         try:
             merge(usable)
@@ -109,15 +108,16 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         services: dict[str, Service] = {}
         written: list[str] = []
         for name, table in _table(document, "services", problems).items():
+            table = {**inherited, **table} if isinstance(table, dict) else table
             service = read_service(name, table, usable, environ, problems, written)
             if service is not None:
                 services[name] = service
         callers = {}
         for name, table in _table(document, "callers", problems).items():
-            try:
-                callers[name] = msgspec.convert(table, Caller)
-            except msgspec.ValidationError as error:
-                problems.append(explain(f"callers.{name}", table, error))
+            caller = read_caller(name, table, problems)
+            if caller is not None:
+                callers[name] = caller
+        sealing = read_sealing(_table(document, "sealing", problems), problems)
         if problems:
             raise CatalogueError(path, problems)
         return cls(
@@ -126,7 +126,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
             defaults=usable,
             callers=callers,
             written_urls=written,
-            not_acted_on=[f"callers.{name}" for name in callers],
+            sealing=sealing,
         )
 
     def service_for(self, call: Call) -> Service:

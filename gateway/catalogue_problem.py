@@ -7,8 +7,11 @@ from typing import Any
 import msgspec
 
 from gateway import policy, service
+from gateway.auth_scheme import AuthScheme
+from gateway.network import Network
 from gateway.policy import SECTIONS
 from gateway.service import Service
+from gateway.tls import Tls
 
 __all__ = ["DERIVED", "explain", "service_keys", "unknown_key"]
 
@@ -74,7 +77,9 @@ def _known_keys(section: str) -> tuple[str, ...]:
         "rest": service.RestEndpoint,
         "graphql": service.GraphQLEndpoint,
         "grpc": service.GrpcEndpoint,
-        "auth": service.AuthScheme,
+        "auth": AuthScheme,
+        "network": Network,
+        "tls": Tls,
         "interceptors": service.Interceptors,
     }
     table = tables.get(section)

@@ -3,26 +3,22 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway import headers
+from gateway.address_problems import address_problems
+from gateway.auth_scheme import auth_problems
 from gateway.base_call import SERVICE_NAME
 from gateway.catalogue_problem import DERIVED, explain, service_keys, unknown_key
-from gateway.errors import InvalidCallError
 from gateway.policy import SECTIONS, merge
 from gateway.service import Operation, Service, build_service
+from gateway.tls import tls_problems
 
 __all__ = ["read_service"]
 
-#: Of the reserved headers, those that may carry a credential.
-_FOR_CREDENTIALS = ("x-service-auth", "authorization", "cookie", "proxy-authorization")
-_NOT_FOR_CREDENTIALS = frozenset(headers.RESERVED) - set(_FOR_CREDENTIALS)
 #: Values of `retry` that are the service's alone.
 _SHARED_BUDGET = ("budget", "budget_per_s")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 
 
 def read_service(
@@ -127,28 +123,15 @@ def _service_problems(key: str, service: Service, *, resolved: bool) -> Iterator
     if not service.protocols:
         yield f'{key}: has no endpoint; add rest.url = "${{…_URL}}", graphql.url or grpc.target'
     if resolved:
-        for place, url in (("rest", service.rest), ("graphql", service.graphql)):
-            if url is not None:
-                yield from _url_problems(f"{key}.{place}.url", url.url)
-        if service.grpc is not None and (not service.grpc.target or "://" in service.grpc.target.replace(":///", ":")):
-            yield f"{key}.grpc.target = {service.grpc.target!r}: is not a gRPC target; write for example 'users:50051'"
+        yield from address_problems(key, service)
     if service.grpc is not None:
         sources = [bool(service.grpc.protos), service.grpc.descriptor_set is not None, service.grpc.reflection]
         if sum(sources) != 1:
             yield f"{key}.grpc: needs exactly one of protos, descriptor_set and reflection, has {sum(sources)}"
     if service.auth is not None:
-        if service.auth.type != "service-key":
-            yield f"{key}.auth.type = {service.auth.type!r}: is not a scheme; use 'service-key'"
-        if not _SECRET.fullmatch(service.auth.secret):
-            # The value is not shown: it may be the secret itself.
-            yield f"{key}.auth.secret: is not a reference; write 'env:NAME' or 'file:/path', never the secret itself"
-    if service.auth is not None:
-        try:
-            headers.check({service.auth.header: "x"}, field=f"{key}.auth.header", reserved=False)
-        except InvalidCallError as error:
-            yield str(error)
-        if service.auth.header.lower() in _NOT_FOR_CREDENTIALS or service.auth.header.lower().startswith("grpc-"):
-            yield f"{key}.auth.header = {service.auth.header!r}: is not for credentials; use 'x-service-auth'"
+        yield from auth_problems(key, service.auth, service.protocols, resolved=resolved)
+    if service.tls is not None:
+        yield from tls_problems(key, service.tls, grpc=service.grpc is not None and service.grpc.tls, resolved=resolved)
     for place in (*service.interceptors.before, *service.interceptors.after):
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", place):
             yield f"{key}.interceptors: {place!r} is not a function; write 'package.module:function'"
@@ -159,20 +142,6 @@ def _service_problems(key: str, service: Service, *, resolved: bool) -> Iterator
             f"{key}.breaker.slow_call = {slow:g}: is longer than timeouts.attempt = {longest:g}, so no call is ever"
             " slow; lower `slow_call`"
         )
-
-
-def _url_problems(key: str, url: str) -> Iterator[str]:
-    try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:
-        parts, port_is_valid = None, False
-    if parts is None or not port_is_valid or parts.scheme not in ("http", "https") or not parts.hostname:
-        yield f"{key} = {url!r}: is not an http or https URL; write for example 'http://user-service:5000'"
-    elif parts.username is not None or parts.password is not None:
-        yield f"{key}: has credentials in it; use `auth` with a secret reference instead"
-    elif parts.query or parts.fragment:
-        yield f"{key} = {url!r}: has a query or a fragment; leave them out"
 
 
 def _resolve(value: Any, environ: Mapping[str, str], missing: list[str], key: str) -> Any:

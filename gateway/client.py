@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 
 from celery import Celery, Signature
 
-from gateway.broker import BROKER_ERRORS, make_app, renew_after_fork
+from gateway.broker import BROKER_ERRORS, close_app, make_app, renew_after_fork
 from gateway.call import Call
 from gateway.catalogue import Catalogue
 from gateway.clock import FleetClock
@@ -21,12 +21,16 @@ from gateway.idempotency import Claim
 from gateway.intake import Intake, SubmitOptions
 from gateway.pending import PendingCall
 from gateway.publisher import Publisher
+from gateway.queue_bound import QueueBound
 from gateway.results import Results
 from gateway.settings import Settings
 from gateway.single_flight import SingleFlight
 from gateway.waiter import Waiter
 
-__all__ = ["Gateway"]
+__all__ = ["SUBMIT_S", "Gateway"]
+
+#: Seconds that `asubmit` takes at most.
+SUBMIT_S = 20.0
 
 
 class Gateway:
@@ -37,18 +41,25 @@ class Gateway:
         catalogue: refuses unknown services at `submit`, and gives each service its own queue. Without one the workers
             tell, and all calls share the front queue.
         clock: tells the time that deadlines are in, learned from the result store; see `gateway.clock`.
+        environ: has the key that values are sealed with, see `Catalogue.sealing`; this process's by default.
     """
 
     def __init__(
-        self, settings: Settings, catalogue: Catalogue | None = None, *, clock: FleetClock | None = None
+        self,
+        settings: Settings,
+        catalogue: Catalogue | None = None,
+        *,
+        clock: FleetClock | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
         self.catalogue = catalogue
         self.celery: Celery = make_app(settings)
-        self._intake = Intake(settings, catalogue)
+        self._intake = Intake(settings, catalogue, environ)
         self._publisher = Publisher(self.celery)
         self._results = Results(self.celery, settings.result_url, FleetClock() if clock is None else clock)
-        self._flights = SingleFlight(self._results, self._publisher)
+        self._bound = QueueBound({} if catalogue is None else catalogue.services, self._waiting)
+        self._flights = SingleFlight(self._results, self._publisher, self._bound)
         self._waiter = Waiter(settings.result_url, self._results.key, is_final=self._results.is_final)
         self._threads = _threads()
         self._closing = threading.Lock()
@@ -64,7 +75,7 @@ class Gateway:
             CatalogueError: the catalogue file is wrong.
         """
         settings = Settings.from_env(environ)
-        return cls(settings, Catalogue.load(settings.config) if settings.config else None)
+        return cls(settings, Catalogue.load(settings.config) if settings.config else None, environ=environ)
 
     def submit(
         self,
@@ -76,6 +87,7 @@ class Gateway:
         request_id: str | None = None,
         traceparent: str | None = None,
         tracestate: str | None = None,
+        sealed: Mapping[str, str] | None = None,
     ) -> PendingCall:
         """Enqueue a call.
 
@@ -87,10 +99,14 @@ class Gateway:
                 with the same key share one call: its deadline, its ids and its outcome. See the message contract.
             request_id: of the first attempt; made if absent.
             traceparent, tracestate: W3C trace context to go on with.
+            sealed: header values of a user on whose behalf the call is made, such as
+                `{"authorization": "Bearer …"}`. They are encrypted for the workers: neither the broker nor any result,
+                log or page sees them.
 
         Raises:
             InvalidCallError, UnknownServiceError: the call is wrong, or its idempotency key was used for another;
                 names field and cure. Nothing was enqueued.
+            QueueFullError: too many calls of the service wait (`limit.queue`). Nothing was enqueued.
             GatewayUnavailableError: the broker or the result store does not answer; `delivery` says whether the call
                 may have been enqueued.
             RuntimeError: the gateway is closed.
@@ -103,6 +119,7 @@ class Gateway:
             request_id=request_id,
             traceparent=traceparent,
             tracestate=tracestate,
+            sealed=sealed,
         )
         return pending
 
@@ -116,6 +133,7 @@ class Gateway:
         request_id: str | None = None,
         traceparent: str | None = None,
         tracestate: str | None = None,
+        sealed: Mapping[str, str] | None = None,
     ) -> list[PendingCall]:
         """Enqueue many calls in one round of network; see `submit`.
 
@@ -141,6 +159,7 @@ class Gateway:
                 request_id=request_id,
                 traceparent=traceparent,
                 tracestate=tracestate,
+                sealed=sealed,
             )
             for call in calls
         ]
@@ -150,6 +169,7 @@ class Gateway:
         if idempotency_key is not None:
             claim = Claim.of(self.settings.caller, idempotency_key, drafts[0].call)
             return [self._handle(*self._flights.submit(drafts[0], claim, now))]
+        self._bound.admit(draft.call.service for draft in drafts)
         messages = [draft.at(now) for draft in drafts]
         # The record before the message: a call that is enqueued can be asked for.
         self._results.record(messages)
@@ -162,7 +182,7 @@ class Gateway:
         return [self._handle(message.call_id, message.deadline_at) for message in messages]
 
     async def asubmit(self, call: Call, **options: Unpack[SubmitOptions]) -> PendingCall:
-        """`submit` without blocking the event loop, for the same arguments.
+        """`submit` without blocking the event loop, for the same arguments, and within `SUBMIT_S`.
 
         Who cancels it loses the handle, not the call: it may be enqueued all the same. Where that matters, shield it,
         or pass an `idempotency_key` and submit again: that finds the call.
@@ -173,8 +193,18 @@ class Gateway:
     async def asubmit_many(self, calls: Iterable[Call], **options: Unpack[SubmitOptions]) -> list[PendingCall]:
         """`submit_many` without blocking the event loop, for the same arguments. See `asubmit` about cancelling."""
         self._check_open()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: self.submit_many(calls, **options))
+        work = self._threads.submit(self.submit_many, calls, **options)
+        try:
+            async with asyncio.timeout(SUBMIT_S) as timer:
+                return await asyncio.wrap_future(work)
+        except TimeoutError as late:
+            if not timer.expired():
+                raise
+            # Behind others that wait for a broker which hangs, it may not even have begun.
+            delivery = Delivery.NOT_SENT if work.cancelled() else Delivery.MAYBE_SENT
+            raise GatewayUnavailableError(
+                f"it was not enqueued within {SUBMIT_S:g} s; do broker and result store answer?", delivery=delivery
+            ) from late
 
     def signature(
         self,
@@ -183,6 +213,7 @@ class Gateway:
         correlation_id: str | None = None,
         deadline: float = DEFAULT_DEADLINE_S,
         idempotency_key: str | None = None,
+        sealed: Mapping[str, str] | None = None,
     ) -> "Signature[Any]":
         """The call as a Celery signature, for chain, group and chord, with `link` and `link_error`.
 
@@ -197,7 +228,7 @@ class Gateway:
         """
         self._check_open()
         kwargs, options = self._intake.step(
-            call, correlation_id=correlation_id, deadline=deadline, idempotency_key=idempotency_key
+            call, correlation_id=correlation_id, deadline=deadline, idempotency_key=idempotency_key, sealed=sealed
         )
         return self.celery.signature(TASK, kwargs=kwargs, **options)
 
@@ -221,12 +252,13 @@ class Gateway:
         self._waiter.close()
         self._threads.shutdown(wait=False)
         self._results.close()
-        self.celery.close()
+        close_app(self.celery)
 
     def renew_after_fork(self) -> None:
         """In a forked child: leave threads, locks and connections to the parent. It is called by itself."""
         self._closing = threading.Lock()
         self._threads = _threads()
+        self._bound.renew_after_fork()
         self._waiter.renew_after_fork()
         self._results.renew_after_fork()
         renew_after_fork(self.celery)
@@ -249,6 +281,10 @@ class Gateway:
 
     def _handle(self, call_id: str, deadline_at: float | None) -> PendingCall:
         return PendingCall(call_id, deadline_at, results=self._results, waiter=self._waiter, revoke=self._revoke)
+
+    def _waiting(self, queue: str, service: str | None) -> int:
+        parked = 0 if service is None else self._results.parked(service)
+        return self._publisher.waiting(queue) + parked
 
     def _revoke(self, call_id: str) -> None:
         """Tell the worker that runs the call, if there is one."""

@@ -12,7 +12,7 @@ off by half the round trip at most, so the answer with the shortest round trip t
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["FleetClock", "process_time"]
 
@@ -79,9 +79,17 @@ class FleetClock:
         kept = self._kept
         if kept is not None:
             known_s = kept.error_after(answered_at)
+            change_s, jump_s = told.ahead_s - kept.ahead_s, told.apart_s - kept.apart_s
             # Both cannot be right if they are further apart than both may be off: then a clock was set, this host
             # slept, or another server answers now, and what was known is void.
-            void = abs(told.ahead_s - kept.ahead_s) > known_s + error_s or self._jumped(kept)
+            void = abs(change_s) > known_s + error_s
+            if not void and abs(jump_s) > _JUMP_S:
+                # A host that slept has fallen behind the server by as much as its own two clocks moved apart. Where
+                # that can be told from a clock that was set, a slow answer does not replace a good one.
+                void = jump_s > 0 and abs(change_s - jump_s) <= known_s + error_s
+                if not void and error_s > known_s:
+                    self._kept = replace(kept, apart_s=told.apart_s)
+                    return
             if error_s > known_s and not void:
                 return
         self._kept = told

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.call_size import MAX_CALL_BYTES, is_larger
 from gateway.envelope import VERSION, Envelope
 from gateway.errors import InvalidCallError, ServiceError
 from gateway.kombu_tag import has_kombu_tag
@@ -24,13 +25,15 @@ def encode(envelope: Envelope) -> dict[str, Any]:
     """The keyword arguments of the task: plain JSON.
 
     Raises:
-        InvalidCallError: a call with references has data that would be taken for one.
+        InvalidCallError: the call is too large; or it has references, and data that would be taken for one.
     """
     if envelope.uses_previous and looks_like_reference(envelope.call):
         raise InvalidCallError.because(
             "call", f"an object in it has the one key {KEY!r}, as references have", "use another key"
         )
     wire: dict[str, Any] = msgspec.to_builtins(envelope)
+    if is_larger(wire["call"], MAX_CALL_BYTES):
+        raise _too_large("call")
     if has_kombu_tag(wire["call"]):
         wire["call_json"] = json.dumps(wire.pop("call"), allow_nan=False)
     return wire
@@ -49,6 +52,8 @@ def decode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Envelope:
     fields = dict(kwargs)
     _check_version(fields)
     if "call_json" in fields:
+        if is_larger(fields["call_json"], MAX_CALL_BYTES):
+            raise _too_large("call_json")
         if "call" in fields:
             raise InvalidCallError.because("call_json", "the message has a call too", "send one of them")
         fields["call"] = _parse(fields.pop("call_json"))
@@ -59,9 +64,14 @@ def decode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Envelope:
             raise InvalidCallError.because(
                 "call", "it refers to the result of a step before, and there is none", "run it in a chain or chord"
             )
-        fields["call"] = fill(fields["call"], args[0])
+        try:
+            fields["call"] = fill(fields["call"], args[0])
+        except RecursionError:
+            raise InvalidCallError.because("call", "it is nested too deep", "send a flatter call") from None
         # The references are resolved: what is left is a call like any other.
         fields["uses_previous"] = False
+    if is_larger(fields["call"], MAX_CALL_BYTES):
+        raise _too_large("call")
     try:
         envelope = msgspec.convert(fields, Envelope)
     except msgspec.ValidationError as error:
@@ -79,6 +89,12 @@ def decode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Envelope:
             "call", "it has a reference, and the message does not say so", "send uses_previous=true"
         )
     return envelope
+
+
+def _too_large(field: str) -> InvalidCallError:
+    return InvalidCallError.because(
+        field, f"it is larger than {MAX_CALL_BYTES} bytes", "put the data into a store, and its address into the call"
+    )
 
 
 def _check_version(fields: Mapping[str, Any]) -> None:

@@ -33,6 +33,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         sent_at: when the message was enqueued, as a Unix time in seconds.
         idempotency_key: sent to the service on every attempt, which makes the call safe to repeat.
         caller: who asks.
+        signature: the caller's, see `gateway.signing`.
+        sealed: header values that only workers can read, see `gateway.sealing`.
         traceparent, tracestate: W3C trace context of the producer.
         uses_previous: whether the call refers to the result of the step before it in a chain or chord.
     """
@@ -46,6 +48,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sent_at: float | None = None
     idempotency_key: str | None = None
     caller: str | None = None
+    signature: str | None = None
+    sealed: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
     uses_previous: bool = False

@@ -15,6 +15,7 @@
     ├── CallRejectedError             the gateway itself refused
     ├── CallCancelledError            `PendingCall.cancel()` ended it
     ├── GatewayUnavailableError       the gateway's own broker or result store does not answer
+    │   └── QueueFullError            too many calls of the service wait; raised at `submit`
     ├── GatewayFaultError             a defect in the gateway or in an interceptor
     ├── InvalidCallError              the call itself is wrong; raised at `submit`
     └── UnknownServiceError           no such service in the catalogue; raised at `submit`
@@ -42,6 +43,7 @@ __all__ = [
     "InvalidCallError",
     "InvalidReplyError",
     "OutcomeUnknownError",
+    "QueueFullError",
     "RateLimitedError",
     "ServiceAuthError",
     "ServiceError",
@@ -226,6 +228,19 @@ class CallCancelledError(ServiceError):
 
 class GatewayUnavailableError(ServiceError):
     """The gateway's own broker or result store does not answer."""
+
+
+class QueueFullError(GatewayUnavailableError):
+    """Too many calls of the service wait already; nothing was enqueued.
+
+    Attributes:
+        waiting: how many, in its queue and parked.
+        bound: how many may, `limit.queue` of the catalogue.
+    """
+
+    waiting: int
+    bound: int
+    FIELDS: ClassVar[Mapping[str, Any]] = {**ServiceError.FIELDS, "waiting": 0, "bound": 0}
 
 
 class GatewayFaultError(ServiceError):

@@ -45,6 +45,28 @@ redis.call('SADD', KEYS[3], ARGV[2])
 return epoch
 """
 
+#: KEYS: the pause, the services. ARGV: what to do, service, by, reason, for how many seconds (-1: until it is resumed).
+_PAUSING = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local until_ = redis.call('HGET', KEYS[1], 'until')
+local is_paused = until_ == 'inf' or tonumber(until_ or '0') > now
+if ARGV[1] == 'resume' then
+  if not is_paused then return 0 end
+  -- For as long as a ramp may take it is known when this was.
+  redis.call('HSET', KEYS[1], 'until', string.format('%.6f', now), 'by', ARGV[3])
+  redis.call('EXPIRE', KEYS[1], 3600)
+  return 1
+end
+local for_s = tonumber(ARGV[5])
+redis.call('HSET', KEYS[1], 'until', for_s < 0 and 'inf' or string.format('%.6f', now + for_s), 'by', ARGV[3],
+  'reason', ARGV[4])
+if not is_paused then redis.call('HSET', KEYS[1], 'at', string.format('%.6f', now)) end
+if for_s < 0 then redis.call('PERSIST', KEYS[1]) else redis.call('EXPIRE', KEYS[1], math.ceil(for_s) + 3600) end
+redis.call('SADD', KEYS[2], ARGV[2])
+return 1
+"""
+
 
 class Fleet:
     """A blocking view of the Redis that holds the fleet's state.
@@ -58,6 +80,7 @@ class Fleet:
     def __init__(self, client: redis.Redis) -> None:
         self._redis: Any = client
         self._by_hand = self._redis.register_script(_BY_HAND)
+        self._pausing = self._redis.register_script(_PAUSING)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -95,8 +118,9 @@ class Fleet:
             pipe.hgetall(fleet_keys.budget(name))
             pipe.zcard(fleet_keys.parked(name))
             pipe.zrange(fleet_keys.parked(name), 0, 0, withscores=True)
+            pipe.hgetall(fleet_keys.paused(name))
         answers = iter(pipe.execute() if wanted else [])
-        return {name: read_state(name, now, *(next(answers) for _ in range(7))) for name in wanted}
+        return {name: read_state(name, now, *(next(answers) for _ in range(8))) for name in wanted}
 
     def open_breaker(self, service: str, *, by: str, reason: str) -> None:
         """Let no call through until somebody closes it."""
@@ -109,6 +133,18 @@ class Fleet:
     def reset_breaker(self, service: str) -> None:
         """Forget everything about it, as if the service had never been called: also what its own limit taught."""
         self._change("reset", service, "")
+
+    def pause(self, service: str, *, by: str, reason: str, for_s: float | None = None) -> None:
+        """Let no attempt begin until it is resumed, or for so many seconds; those under way end. Calls wait, parked."""
+        for_s = -1.0 if for_s is None else for_s
+        self._pausing(
+            keys=[fleet_keys.paused(service), fleet_keys.SERVICES], args=["pause", service, by, reason, for_s]
+        )
+
+    def resume(self, service: str, *, by: str) -> bool:
+        """Let attempts begin again: what waits comes back as a ramp. False: it was not paused."""
+        keys = [fleet_keys.paused(service), fleet_keys.SERVICES]
+        return bool(self._pausing(keys=keys, args=["resume", service, by, "", 0]))
 
     def clock_skew_s(self, wall: Callable[[], float] = time.time) -> float:
         """By how much the fleet's clock is ahead of this host's, in seconds.

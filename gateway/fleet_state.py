@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.policy import Limit, Retry
 
-__all__ = ["BreakerState", "BudgetState", "LimitState", "ServiceState", "read_state", "text"]
+__all__ = ["BreakerState", "BudgetState", "LimitState", "PauseState", "ServiceState", "read_state", "text"]
 
 #: More retries than these are not saved up, as in `workers/fleet/admit.lua`.
 _BUDGET_MOST = 100.0
@@ -101,6 +101,23 @@ class BudgetState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PauseState:
+    """A service that nobody is to call now.
+
+    Attributes:
+        until: when calls go on; infinite: when somebody resumes it.
+        at: since when.
+        by: who paused it.
+        reason: why.
+    """
+
+    until: float
+    at: float | None = None
+    by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceState:
     """What the fleet shares about one service.
 
@@ -108,6 +125,7 @@ class ServiceState:
         name: of the service.
         now: when this was.
         breaker, limit, budget: its gates.
+        pause: that stands before all of them; None: there is none now.
         parked: calls that wait outside the workers.
         due_at: when the first of them may go on, if nothing else holds it; None: there is none.
     """
@@ -117,6 +135,7 @@ class ServiceState:
     breaker: BreakerState = BreakerState()
     limit: LimitState = LimitState()
     budget: BudgetState = BudgetState()
+    pause: PauseState | None = None
     parked: int = 0
     due_at: float | None = None
 
@@ -136,14 +155,16 @@ def read_state(
     budget: Mapping[Any, Any],
     parked: int,
     first: list[tuple[Any, float]],
+    paused: Mapping[Any, Any],
 ) -> ServiceState:
     """The state of a service from what Redis has: its hashes, and how many of its attempts and calls are where.
 
     A missing field, or one that cannot be read, is as if nothing of the kind had ever happened.
     """
-    gate, bound, purse = (
-        {text(field): text(value) for field, value in found.items()} for found in (breaker, limit, budget)
+    gate, bound, purse, pause = (
+        {text(field): text(value) for field, value in found.items()} for found in (breaker, limit, budget, paused)
     )
+    until = _number(pause, "until") or 0.0
     return ServiceState(
         name=name,
         now=now,
@@ -168,6 +189,11 @@ def read_state(
             adaptive=_number(bound, "adaptive"),
         ),
         budget=BudgetState(tokens=_number(purse, "tokens"), at=_number(purse, "at")),
+        pause=None
+        if until <= now
+        else PauseState(
+            until=until, at=_number(pause, "at"), by=pause.get("by") or None, reason=pause.get("reason") or None
+        ),
         parked=parked,
         due_at=first[0][1] if first else None,
     )

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from gateway.errors import InvalidCallError
+from gateway.plain_json import MAX_DEPTH
 
 __all__ = ["Operation", "select"]
 
@@ -32,7 +33,7 @@ def select(document: str, operation_name: str | None) -> Operation:
 
     Raises:
         InvalidCallError: there is none, or more than one to choose from, or it is a subscription; or the document is
-            longer than 65,536 characters.
+            longer than 65,536 characters, or nested deeper than 100 levels.
     """
     if not isinstance(document, str) or not document.strip():
         raise InvalidCallError.because("query", "it is empty", "pass a GraphQL document")
@@ -97,6 +98,10 @@ def _operations(document: str) -> list[tuple[str, str]]:
                     operations.append((kind or "query", name))
                 kind, name = None, ""
             open_marks.append(mark)
+            if len(open_marks) > MAX_DEPTH:
+                raise InvalidCallError.because(
+                    "query", f"it is nested deeper than {MAX_DEPTH} levels", "use fragments, or a flatter query"
+                )
         elif mark is not None:
             if not open_marks or open_marks.pop() + mark not in ("{}", "()", "[]"):
                 raise InvalidCallError.because("query", f"the document has a {mark!r} too many", "balance the braces")

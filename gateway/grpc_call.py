@@ -15,6 +15,8 @@ from gateway.plain_json import check_plain_json
 __all__ = ["GrpcCall"]
 
 _GRPC_METHOD = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*/[A-Za-z_]\w*", re.ASCII)
+#: gRPC over HTTP/2, "Header-Name": narrower than that of HTTP.
+_METADATA_NAME = re.compile(r"[0-9a-z_.-]+")
 
 
 class _GrpcTarget(BaseCall, frozen=True):
@@ -55,6 +57,12 @@ class GrpcCall(_GrpcTarget, frozen=True, kw_only=True, tag="grpc"):
                 raise InvalidCallError.because(
                     f"metadata.{name}", "names of gRPC metadata are in lower case", f"write {name.lower()!r}"
                 )
+            if not _METADATA_NAME.fullmatch(name):
+                raise InvalidCallError.because(
+                    f"metadata.{name}", "gRPC does not allow the name", "use a-z, 0-9, '_', '.' and '-'"
+                )
+            if name == "content-type":
+                raise InvalidCallError.because(f"metadata.{name}", "it is reserved for gRPC itself", "leave it out")
             if name.endswith("-bin"):
                 _check_base64(name, self.metadata[name])
         check_timeout(self.attempt_timeout)

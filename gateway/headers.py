@@ -29,12 +29,14 @@ RESERVED: Mapping[str, str] = {
         "credentials stay in the worker: set `auth` of the service in the catalogue",
     ),
     **dict.fromkeys(
-        ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+        ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "x-host"),
         "nobody stands before the gateway: it is the client",
     ),
     **dict.fromkeys(
         ("x-http-method", "x-http-method-override", "x-method-override"), "the method of a call is what it says"
     ),
+    **dict.fromkeys(("x-original-url", "x-rewrite-url", "x-original-host"), "the route of a call is what it says"),
+    **dict.fromkeys(("content-encoding", "content-range", "http2-settings"), "the transport frames the body"),
     "cookie": "cookies are off: a call carries all it says",
     "accept-encoding": "the transport sets what it can decode",
     "x-correlation-id": "pass correlation_id to submit",
@@ -44,6 +46,8 @@ RESERVED: Mapping[str, str] = {
     "tracestate": "the gateway passes the trace on",
 }
 
+#: Families of headers by which a proxy tells who the client is.
+_RESERVED_PREFIXES = ("x-forwarded-", "proxy-")
 #: RFC 9110, section 5.6.2.
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 #: RFC 9110, section 5.5, without obs-text: what is not ASCII is read differently by every server.
@@ -51,6 +55,10 @@ _VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|")
 
 #: Bound of one value, what common servers accept for a header line.
 _MAX_VALUE = 8192
+_MAX_NAME = 256
+#: Bounds of all of them together, within what common servers accept with the gateway's own beside them.
+_MAX_COUNT = 64
+_MAX_TOTAL = 16 * 1024
 
 
 def check(headers: object, *, field: str, reserved: bool = True) -> None:
@@ -68,16 +76,26 @@ def check(headers: object, *, field: str, reserved: bool = True) -> None:
         raise InvalidCallError.because(
             field, f"a mapping is needed, not {type(headers).__name__}", f"pass {field}={{'name': 'value'}}"
         )
+    if len(headers) > _MAX_COUNT:
+        raise InvalidCallError.because(
+            field, f"there are {len(headers)}, more than {_MAX_COUNT}", "pass the data in the body"
+        )
     seen: set[str] = set()
+    total = 0
     for name, value in headers.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidCallError.because(field, f"{name!r} is not a header name", "use letters, digits and '-'")
+            raise InvalidCallError.because(field, f"{name!r:.80} is not a header name", "use letters, digits and '-'")
+        if len(name) > _MAX_NAME:
+            raise InvalidCallError.because(
+                field, f"a name has {len(name)} characters, more than {_MAX_NAME}", "pass the data in the body"
+            )
         at = field if not reserved else f"{field}.{name}"
         lower = name.lower()
         # CGI and WSGI servers read `x_service_auth` as `x-service-auth`.
         folded = lower.replace("_", "-")
-        if reserved and folded in RESERVED:
-            raise InvalidCallError.because(at, "it is reserved", RESERVED[folded])
+        if reserved and (folded in RESERVED or folded.startswith(_RESERVED_PREFIXES)):
+            why = RESERVED.get(folded, "nobody stands before the gateway: it is the client")
+            raise InvalidCallError.because(at, "it is reserved", why)
         if reserved and lower.startswith(("grpc-", ":")):
             raise InvalidCallError.because(at, "it is reserved for gRPC itself", "leave it out")
         if folded in seen:
@@ -94,4 +112,9 @@ def check(headers: object, *, field: str, reserved: bool = True) -> None:
         if len(value) > _MAX_VALUE:
             raise InvalidCallError.because(
                 at, f"the value has {len(value)} characters, more than {_MAX_VALUE}", "pass it in the body"
+            )
+        total += len(name) + len(value)
+        if total > _MAX_TOTAL:
+            raise InvalidCallError.because(
+                field, f"all together have more than {_MAX_TOTAL} characters", "pass the data in the body"
             )

@@ -1,19 +1,26 @@
 """From a call to the message that is enqueued: everything is checked and encoded here, before anything is sent."""
 
+import os
 import uuid
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
 from kombu.serialization import dumps
 
+from gateway import message_headers
 from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
+from gateway.call_amqp import Signer
 from gateway.catalogue import Catalogue
 from gateway.codec import encode
 from gateway.envelope import VERSION, Envelope, check_deadline
 from gateway.errors import InvalidCallError
+from gateway.producer_span import begin
 from gateway.publisher import Message
 from gateway.reference import uses_previous
 from gateway.routing import FRONT_QUEUE, describe, display_name, queue_of
+from gateway.sealing import Seal, check_sealed
 from gateway.settings import Settings
+from gateway.signing_key import KeyProblem
 
 __all__ = ["Draft", "Intake", "SubmitOptions"]
 
@@ -27,6 +34,7 @@ class SubmitOptions(TypedDict, total=False):
     request_id: str | None
     traceparent: str | None
     tracestate: str | None
+    sealed: Mapping[str, str] | None
 
 
 class Draft(NamedTuple):
@@ -57,13 +65,19 @@ class Intake:
     """Makes drafts of messages from calls. No I/O.
 
     Args:
-        settings: who asks.
+        settings: who asks, and signs.
         catalogue: refuses unknown services, and gives each service its own queue.
+        environ: has what the catalogue names for producers, the key to seal with; this process's by default.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue | None) -> None:
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue | None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._environ = os.environ if environ is None else environ
         self._settings = settings
         self._catalogue = catalogue
+        self._seal: Seal | None = None
+        self._signer = Signer(settings.signing_keys)
 
     def draft(
         self,
@@ -75,6 +89,7 @@ class Intake:
         request_id: str | None,
         traceparent: str | None,
         tracestate: str | None,
+        sealed: Mapping[str, str] | None = None,
     ) -> Draft:
         """A message that has all but its times.
 
@@ -87,6 +102,8 @@ class Intake:
             raise InvalidCallError.because(
                 "call", "it refers to the result of a step before it", "pass gateway.signature(call) to a chain"
             )
+        if traceparent is None:
+            traceparent, tracestate = begin(call, correlation_id)
         envelope = Envelope(
             version=VERSION,
             call=call,
@@ -94,14 +111,23 @@ class Intake:
             request_id=_new_id() if request_id is None else request_id,
             idempotency_key=idempotency_key,
             caller=self._settings.caller,
+            sealed=self._sealed(sealed, call),
             traceparent=traceparent,
             tracestate=tracestate,
         )
         kwargs = _encoded(envelope)
-        return Draft(call, float(deadline), kwargs, self._options(call, kwargs, envelope))
+        options = self._options(call, kwargs, envelope)
+        options["headers"][message_headers.RECORDED] = 1
+        return Draft(call, float(deadline), kwargs, options)
 
     def step(
-        self, call: Call, *, correlation_id: str | None, deadline: float, idempotency_key: str | None
+        self,
+        call: Call,
+        *,
+        correlation_id: str | None,
+        deadline: float,
+        idempotency_key: str | None,
+        sealed: Mapping[str, str] | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Keyword arguments and options of a signature, with a deadline that counts from when it is enqueued.
 
@@ -110,17 +136,44 @@ class Intake:
         """
         check_deadline("deadline", deadline)
         self._check(call)
+        traceparent, tracestate = begin(call, correlation_id)
         envelope = Envelope(
             version=VERSION,
             call=call,
             correlation_id=_new_id() if correlation_id is None else correlation_id,
+            traceparent=traceparent,
+            tracestate=tracestate,
             deadline_s=float(deadline),
             idempotency_key=idempotency_key,
             caller=self._settings.caller,
+            sealed=self._sealed(sealed, call),
             uses_previous=uses_previous(call),
         )
         kwargs = _encoded(envelope)
-        return kwargs, self._options(call, kwargs, envelope)
+        options = self._options(call, kwargs, envelope)
+        # Another app may enqueue it, which cannot sign.
+        return self._signer.step(kwargs) if self._signer.owns(kwargs) else kwargs, options
+
+    def _sealed(self, values: Mapping[str, str] | None, call: Call) -> str | None:
+        """Header values that workers alone can read.
+
+        Raises:
+            InvalidCallError: they are not right, or there is no key to seal them with.
+        """
+        if values is None:
+            return None
+        check_sealed(values)
+        reference = None if self._catalogue is None else self._catalogue.sealing.public
+        if reference is None:
+            raise InvalidCallError.because(
+                "sealed", "there is no key to seal it with", "set sealing.public in the catalogue, see docs/callers.md"
+            )
+        if self._seal is None:
+            try:
+                self._seal = Seal(reference, self._environ)
+            except KeyProblem as problem:
+                raise InvalidCallError.because("sealed", f"sealing.public is {problem}", "then submit again") from None
+        return self._seal.close(values, call, self._settings.caller)
 
     def _check(self, call: object) -> None:
         if not isinstance(call, RestCall | GrpcCall | GraphQLCall):

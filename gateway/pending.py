@@ -10,13 +10,14 @@ from gateway.envelope import DEFAULT_DEADLINE_S
 from gateway.errors import InvalidCallError, OutcomeUnknownError
 from gateway.records import CallState
 from gateway.reply import Reply
-from gateway.results import Results
+from gateway.results import Results, expired
 from gateway.waiter import Waiter
 
 __all__ = ["RESULT_MARGIN_S", "PendingCall"]
 
-#: How long after its deadline a call's outcome is still awaited: the worker's last steps and the way back.
-RESULT_MARGIN_S = 5.0
+#: How long after its deadline a call's outcome is still awaited: where its worker died at the last moment, until
+#: another one has taken it over (the dead one's lease, or the broker's patience) and has said what became of it.
+RESULT_MARGIN_S = 15.0
 _CLOSED = "the gateway was closed while a result was awaited"
 
 
@@ -62,7 +63,8 @@ class PendingCall:
 
         Raises:
             ServiceError: what the call ended with, see `gateway.errors`.
-            OutcomeUnknownError: no outcome came by its deadline and the margin, or nothing is known of the call.
+            OutcomeUnknownError: no outcome came by its deadline and the margin, it has expired since, or nothing is
+                known of the call.
             TimeoutError: `timeout` passed first; the call goes on and can be asked again. With 0 an outcome that is
                 there is returned, and nothing is waited for.
             GatewayUnavailableError: the result store does not answer.
@@ -141,6 +143,8 @@ class PendingCall:
         payload, state = self._results.look(self.id)
         if payload is not None:
             return payload
+        if state is CallState.EXPIRED:
+            raise expired(self.id)
         if timeout is not None:
             raise TimeoutError(f"call {self.id} has no outcome after {timeout:g} s; it is {state.value}")
         since = f"after {waited_s:g} s" if self.deadline_at is None else f"{RESULT_MARGIN_S:g} s after its deadline"

@@ -187,15 +187,18 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         adaptive: find the right concurrency from latency, with `concurrency` as the most.
         rate: attempts in a time, such as `"200/s"`, `"30/m"`, `"1000/h"`; None: no limit.
         burst: attempts that may come at once; 1 spaces them evenly.
+        queue: calls that may wait, in the service's queue or parked; `submit` refuses more. None: no bound but the
+            broker's memory. A call takes about 2 kB of that.
     """
 
     concurrency: int = 100
     adaptive: bool = False
     rate: str | None = None
     burst: int = 1
+    queue: int | None = 200_000
 
     def __post_init__(self) -> None:
-        _positive("limit", concurrency=self.concurrency, burst=self.burst)
+        _positive("limit", concurrency=self.concurrency, burst=self.burst, queue=self.queue)
         if self.rate is not None:
             count, _, unit = self.rate.partition("/")
             if not count.isdecimal() or not count.isascii() or int(count) < 1 or unit not in _UNITS:

@@ -1,23 +1,31 @@
 """What is known of a call beside its result: one small Redis hash for each, written at submit and by the worker.
 
-Its fields, numbers as text: `state`, a `CallState`; `deadline_at`, Unix time in seconds; `worker`, who has it.
+Its fields, numbers as text: `state`, a `CallState`; `deadline_at` and `submitted_at`, Unix times in seconds; `worker`,
+who has it.
 
 What workers tell each other, see `workers.fleet`: `service`; `lease`, a number that grows with each owner of the call;
 `lease_until`, Unix time in seconds, 0 if nobody owns it; `attempts`, how many were started; `open`, the latest of them,
 0 if no outcome of it can be missing; `free`, how many count for nothing; `maybe`, 1 if the service may have acted on
 one; `spent`, seconds in workers; `paid`, number of the attempt whose retry budget is paid; `parks`, how often the call
-was parked; `why` it is parked.
+was parked; `why` it is parked; `interrupted`, 1 if its owner took it over from one that ended with an attempt on the
+wire; `deaths`, how often that happened; `alone`, the attempt of a call with several deaths that goes without others of
+its kind; `poison`, the lease of who was told that the call ends its workers; `history`, the failed attempts of workers
+that parked it, see `gateway.dead_letter`.
 
 Celery cannot tell a call that waits from an id that never was; this record can.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["GRACE_S", "RESULT_EXPIRES_S", "CallState", "key_of", "submitted"]
+from gateway.envelope import MAX_DEADLINE_S
 
-#: How long an outcome can be asked for.
-RESULT_EXPIRES_S = 24 * 3600
+__all__ = ["GRACE_S", "RESULT_EXPIRES_S", "CallState", "key_of", "result_may_be_gone_at", "submitted"]
+
+#: How long an outcome can be asked for: longer than the longest deadline, so that no copy of a call which comes late
+#: finds no outcome, and is executed again.
+RESULT_EXPIRES_S = int(MAX_DEADLINE_S) + 3600
 #: The record outlives the result, so that a late reader learns that the call is over.
 GRACE_S = 3600
 
@@ -40,9 +48,12 @@ class CallState(StrEnum):
     CANCELLED = "cancelled"
     """It was cancelled."""
 
+    EXPIRED = "expired"
+    """It was accepted so long ago that its outcome is gone."""
+
     UNKNOWN = "unknown"
-    """No record of it: a wrong id, a result that has expired, or a message of a producer without this package that no
-    worker has seen yet."""
+    """No record of it: a wrong id, a call whose record has expired too, or a message of a producer without this package
+    that no worker has seen yet."""
 
 
 def key_of(call_id: str) -> str:
@@ -50,6 +61,20 @@ def key_of(call_id: str) -> str:
     return f"gateway:call:{call_id}"
 
 
-def submitted(deadline_at: float) -> dict[str, Any]:
-    """The record's fields when a call is accepted."""
-    return {"state": CallState.PENDING.value, "deadline_at": repr(deadline_at)}
+def submitted(deadline_at: float, now: float) -> dict[str, Any]:
+    """The record's fields when a call is accepted; Unix times in seconds."""
+    return {"state": CallState.PENDING.value, "deadline_at": repr(deadline_at), "submitted_at": f"{now:.0f}"}
+
+
+def result_may_be_gone_at(record: Mapping[bytes, bytes]) -> float:
+    """From when on the outcome of a call may have expired, a Unix time: it was not stored before it was submitted.
+
+    Of a call whose record says neither when it was submitted nor when it ends: never.
+    """
+    if b"submitted_at" in record:
+        since = float(record[b"submitted_at"])
+    elif b"deadline_at" in record:
+        since = float(record[b"deadline_at"]) - MAX_DEADLINE_S
+    else:
+        return float("inf")
+    return since + RESULT_EXPIRES_S

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -11,8 +11,9 @@ from msgspec import UNSET, UnsetType
 from gateway import headers
 from gateway.base_call import BaseCall, Value, check_mapping, check_service, check_timeout, keep_copy
 from gateway.errors import InvalidCallError
+from gateway.path_segments import check_segments
 from gateway.plain_json import MAX_BITS, check_plain_json
-from gateway.reference import Previous
+from gateway.reference import Previous, uses_previous
 
 __all__ = ["RestCall", "encode_form"]
 
@@ -21,8 +22,8 @@ __all__ = ["RestCall", "encode_form"]
 _METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH")
 #: RFC 9110, section 9.2.2.
 _IDEMPOTENT_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
-#: What a path needs to have for a closer look: a dot segment, or what may hide one, or a control character.
-_SUSPICIOUS = re.compile(r"[%;\\\x00-\x1f\x7f]|(?:\A|/)\.\.?(?:/|\Z)")
+#: Of path and query, percent-encoded: what common servers accept as a request line.
+_MAX_TARGET = 16 * 1024
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 #: What RFC 3986, section 3.3, allows in a path beside percent-encodings; `{` and `}` are the template's.
 _ROUTE = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2}|\{[A-Za-z_][A-Za-z0-9_]*\})*")
@@ -78,6 +79,7 @@ class RestCall(_RestTarget, frozen=True, kw_only=True, tag="rest"):
                 if item is not None and not isinstance(item, Previous):
                     _text(f"query.{name}", item)
             _text("query", name)
+        self._check_target()
         for field in ("path", "query", "headers"):
             keep_copy(self, field)
 
@@ -104,7 +106,7 @@ class RestCall(_RestTarget, frozen=True, kw_only=True, tag="rest"):
                 f"{route!r} has characters that a path may not have, or does not start with '/'",
                 "start with '/', write parameters as '{name}' and pass their values as path={...}",
             )
-        _check_segments("route", route)
+        check_segments("route", route)
 
     def _check_path(self) -> None:
         check_mapping("path", self.path)
@@ -120,7 +122,17 @@ class RestCall(_RestTarget, frozen=True, kw_only=True, tag="rest"):
                     f"path.{name}", f"the route {self.route!r} has no such parameter", "leave it out, or name it"
                 )
         if not any(isinstance(value, Previous) for value in self.path.values()):
-            _check_segments("path", self.url_path())
+            check_segments("path", self.url_path())
+
+    def _check_target(self) -> None:
+        """Values that are references are checked when they are known."""
+        path = 0 if uses_previous(self.path) else len(self.url_path())
+        query = 0 if uses_previous(self.query) else len(self.query_string())
+        if path + query > _MAX_TARGET:
+            field = "query" if query > path else "path"
+            raise InvalidCallError.because(
+                field, f"path and query have more than {_MAX_TARGET} characters", "pass the data in the body"
+            )
 
     def _check_body(self) -> None:
         bodies = [name for name in ("json", "form", "content") if getattr(self, name) is not UNSET]
@@ -211,18 +223,3 @@ def _text(field: str, value: object) -> str:
             field, "it is not valid Unicode (a lone surrogate)", "pass text that can be encoded as UTF-8"
         ) from None
     return text
-
-
-def _check_segments(field: str, path: str) -> None:
-    """Refuse what a server or a proxy may resolve to another path (RFC 3986, section 5.2.4)."""
-    if not _SUSPICIOUS.search(path):
-        return
-    decoded = path
-    for _ in range(3):  # a double encoding is decoded twice by some proxies
-        if "\\" in decoded or any(segment.split(";")[0] in (".", "..") for segment in decoded.split("/")):
-            raise InvalidCallError.because(
-                field, "it has a '.' or '..' segment or a backslash", "pass the path that is meant"
-            )
-        if any(ord(character) < 32 or ord(character) == 127 for character in decoded):
-            raise InvalidCallError.because(field, "it has a control character", "leave it out")
-        decoded = unquote(decoded)

@@ -10,15 +10,15 @@ from redis.exceptions import NoScriptError
 
 from gateway.clock import FleetClock
 from gateway.errors import Delivery, GatewayUnavailableError, OutcomeUnknownError, ServiceError
-from gateway.fleet_keys import parked_deadlines
+from gateway.fleet_keys import parked, parked_deadlines
 from gateway.idempotency import CLAIM, RELEASE, Claim, Held
 from gateway.publisher import Message
-from gateway.records import GRACE_S, RESULT_EXPIRES_S, CallState, key_of, submitted
+from gateway.records import GRACE_S, RESULT_EXPIRES_S, CallState, key_of, result_may_be_gone_at, submitted
 from gateway.redis_client import ERRORS, open_sync
 from gateway.reply import Reply
 from gateway.stored_result import StoredResult
 
-__all__ = ["Results"]
+__all__ = ["Results", "expired"]
 
 #: How the result of a call that succeeded begins, as Celery stores it.
 _SUCCESS = b'{"status": "SUCCESS"'
@@ -26,6 +26,10 @@ _SUCCESS = b'{"status": "SUCCESS"'
 _SHA = {script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (CLAIM, RELEASE)}
 #: An answer that took longer tells the time badly.
 _SLOW_S = 0.05
+
+
+#: What the record says of a call until it is cancelled; that it has ended is told by its result.
+_GOES_ON = (CallState.PENDING, CallState.RUNNING, CallState.PARKED)
 
 
 class Results:
@@ -88,7 +92,7 @@ class Results:
             with self._redis.pipeline(transaction=False) as pipe:
                 for message in messages:
                     key = key_of(message.call_id)
-                    pipe.hset(key, mapping=submitted(message.deadline_at))
+                    pipe.hset(key, mapping=_submitted(message))
                     pipe.expireat(key, _expires_at(message))
                 if self.clock.is_fresh:
                     pipe.execute()
@@ -111,7 +115,7 @@ class Results:
             The call that has the key, None if it is this one now; and fleet time. See `record` for errors.
         """
         prefix = self.key(message.call_id).removesuffix(message.call_id)
-        fields = [part for field in submitted(message.deadline_at).items() for part in field]
+        fields = [part for field in _submitted(message).items() for part in field]
         asked_at = self.clock.monotonic()
         try:
             answer = self._run(
@@ -160,15 +164,17 @@ class Results:
         It is not for a call that has its outcome, or whose worker is of a version that does not write it.
 
         Raises:
-            OutcomeUnknownError: nothing is known of the call.
+            OutcomeUnknownError: nothing is known of the call, or its result has expired.
             GatewayUnavailableError: the store does not answer.
         """
         payload, record = self._read(call_id)
+        if self._state(call_id, payload, record) is CallState.EXPIRED:
+            raise expired(call_id)
         if b"deadline_at" in record:
             return float(record[b"deadline_at"])
         if payload is None and b"state" not in record:
             raise OutcomeUnknownError(
-                f"nothing is known of call {call_id}: the id is wrong, its result has expired, or no worker has seen it"
+                f"nothing is known of call {call_id}: the id is wrong, all of it has expired, or no worker has seen it"
                 " yet; pass a timeout to wait nevertheless",
                 call_id=call_id,
             )
@@ -191,6 +197,13 @@ class Results:
         except ERRORS as error:
             raise _is_away(error, call_id) from error
         return True
+
+    def parked(self, service: str) -> int:
+        """How many calls of a service wait outside the workers. See `record` for errors."""
+        try:
+            return int(self._redis.zcard(parked(service)))
+        except ERRORS as error:
+            raise _is_away(error, None) from error
 
     def is_final(self, payload: bytes) -> bool:
         """Whether a stored payload is an outcome."""
@@ -222,6 +235,8 @@ class Results:
             return CallState.UNKNOWN
         if state is CallState.UNKNOWN and payload is not None:
             return StoredResult(payload, self._backend, call_id).state
+        if payload is None and state in _GOES_ON and self.clock.now() >= result_may_be_gone_at(record):
+            return CallState.EXPIRED
         return state
 
     def _read(self, call_id: str) -> tuple[bytes | None, dict[bytes, bytes]]:
@@ -277,9 +292,22 @@ class Results:
         self.clock.observe(_seconds(told), asked_at, self.clock.monotonic())
 
 
+def expired(call_id: str) -> OutcomeUnknownError:
+    """What there is instead of an outcome that is gone."""
+    return OutcomeUnknownError(
+        f"the result of call {call_id} has expired: it is kept for {RESULT_EXPIRES_S / 3600:g} h; ask earlier, or"
+        " keep what you need of it",
+        call_id=call_id,
+    )
+
+
 def _seconds(told: tuple[int, int]) -> float:
     """Redis's answer to TIME, as a Unix time."""
     return told[0] + told[1] / 1e6
+
+
+def _submitted(message: Message) -> dict[str, Any]:
+    return submitted(message.deadline_at, message.kwargs["sent_at"])
 
 
 def _expires_at(message: Message) -> int:

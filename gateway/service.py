@@ -5,10 +5,17 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from gateway.auth_scheme import AuthScheme
 from gateway.call import Call, Protocol, protocol_of
+from gateway.network import Network
 from gateway.policy import Policy, merge
+from gateway.tls import Tls
 
 __all__ = ["AuthScheme", "GraphQLEndpoint", "GrpcEndpoint", "Interceptors", "Operation", "RestEndpoint", "Service"]
+
+
+#: More is a loop, or a service that should be asked where it is.
+MAX_REDIRECTS = 10
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,9 +25,15 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class RestEndpoint(_Table, frozen=True):
     """Attributes:
     url: base URL; routes of calls go below it.
+    redirects: how many of a GET or HEAD are followed, to the same origin alone; 0: none.
     """
 
     url: str
+    redirects: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.redirects <= MAX_REDIRECTS:
+            raise ValueError(f"rest.redirects is {self.redirects}; write a number from 0 to {MAX_REDIRECTS}")
 
 
 class GraphQLEndpoint(_Table, frozen=True):
@@ -35,7 +48,7 @@ class GrpcEndpoint(_Table, frozen=True):
     """Where the service is and where its descriptors come from: one of `protos`, `descriptor_set`, `reflection`.
 
     Attributes:
-        target: `host:port`, or any gRPC name (`dns:///…`, `unix:…`).
+        target: `host:port`, or another gRPC name, see `gateway.grpc_target`.
         tls: whether to speak TLS.
         protos: `.proto` files, relative to one of `include`.
         include: folders that `protos` are looked up in, relative to the catalogue file.
@@ -49,20 +62,6 @@ class GrpcEndpoint(_Table, frozen=True):
     include: list[str] = msgspec.field(default_factory=lambda: ["protos", "."])
     descriptor_set: str | None = None
     reflection: bool = False
-
-
-class AuthScheme(_Table, frozen=True):
-    """How the gateway shows the service who it is.
-
-    Attributes:
-        type: `service-key` sends the secret in `header`.
-        secret: `env:NAME` or `file:/path`; resolved in the worker, never written down.
-        header: name of the header or the gRPC metadata.
-    """
-
-    type: str
-    secret: str
-    header: str = "x-service-auth"
 
 
 class Interceptors(_Table, frozen=True):
@@ -104,6 +103,8 @@ class Service(_Table, frozen=True):
         name: its name in the catalogue.
         rest, graphql, grpc: its endpoints, None where it does not speak the protocol.
         auth: how the gateway shows who it is.
+        tls: whom it trusts and what the gateway shows, on its endpoints that speak TLS.
+        network: which addresses beside public ones its names may stand for.
         interceptors: the owner's own functions.
         operations: what is special about single operations, by name.
         only_listed_operations: refuse every operation that is not in `operations`.
@@ -118,6 +119,8 @@ class Service(_Table, frozen=True):
     graphql: GraphQLEndpoint | None = None
     grpc: GrpcEndpoint | None = None
     auth: AuthScheme | None = None
+    tls: Tls | None = None
+    network: Network = Network()
     interceptors: Interceptors = Interceptors()
     operations: dict[str, Operation] = {}
     only_listed_operations: bool = False

@@ -7,6 +7,7 @@ from gateway.idempotency import Claim, Verdict, decide
 from gateway.intake import Draft
 from gateway.pending import RESULT_MARGIN_S
 from gateway.publisher import Publisher
+from gateway.queue_bound import QueueBound
 from gateway.results import Results
 
 __all__ = ["Flight", "SingleFlight"]
@@ -30,11 +31,13 @@ class SingleFlight:
     Args:
         results: holds keys and records.
         publisher: enqueues.
+        bound: of the calls that wait; who shares a call adds none.
     """
 
-    def __init__(self, results: Results, publisher: Publisher) -> None:
+    def __init__(self, results: Results, publisher: Publisher, bound: QueueBound) -> None:
         self._results = results
         self._publisher = publisher
+        self._bound = bound
 
     def submit(self, draft: Draft, claim: Claim, now: float) -> Flight:
         """One round trip to the result store, as without a key; two where a key is free again.
@@ -57,11 +60,12 @@ class SingleFlight:
                 return Flight(held.call_id, held.deadline_at)
             ended = held.call_id
         try:
+            self._bound.admit([draft.call.service])
             self._publisher.send([own])
         except (GatewayUnavailableError, InvalidCallError) as error:
             if error.delivery is Delivery.NOT_SENT and not self._results.release(own.call_id, claim):
                 # A submit that shares the call may have enqueued it.
-                raise _maybe_enqueued(error) from error
+                raise _maybe_enqueued(error, own.call_id) from error
             raise
         return Flight(own.call_id, own.deadline_at)
 
@@ -71,8 +75,8 @@ class SingleFlight:
             self._publisher.send([draft.again(call_id, now, deadline_at)])
         except GatewayUnavailableError as error:
             # Whoever recorded it may have enqueued it.
-            raise _maybe_enqueued(error) from error
+            raise _maybe_enqueued(error, call_id) from error
 
 
-def _maybe_enqueued(error: GatewayUnavailableError | InvalidCallError) -> GatewayUnavailableError:
-    return GatewayUnavailableError(error.message, delivery=Delivery.MAYBE_SENT, call_id=error.call_id)
+def _maybe_enqueued(error: GatewayUnavailableError | InvalidCallError, call_id: str) -> GatewayUnavailableError:
+    return GatewayUnavailableError(error.message, delivery=Delivery.MAYBE_SENT, call_id=call_id)

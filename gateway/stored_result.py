@@ -43,7 +43,8 @@ class StoredResult:
         except Exception as error:
             meta = error
         # What cannot be read is final: nothing else will come.
-        self._meta: Mapping[str, Any] = meta if isinstance(meta, Mapping) else {"status": FAILURE, "result": meta}
+        is_read = isinstance(meta, Mapping) and isinstance(meta.get("status"), str)
+        self._meta: Mapping[str, Any] = meta if is_read else {"status": FAILURE, "result": meta}
 
     @staticmethod
     def is_final(payload: bytes, backend: Any) -> bool:

@@ -9,12 +9,18 @@ __all__ = ["main"]
 _COMMANDS = {
     "breakers": "gateway.cli.breakers:breakers",
     "call": "gateway.cli.call:call",
+    "calls": "gateway.cli.calls:calls",
+    "callers": "gateway.cli.callers:callers",
+    "dead": "gateway.cli.dead:dead",
     "demo": "gateway.cli.demo:demo",
     "dev": "gateway.cli.dev:dev",
     "doctor": "gateway.cli.doctor:doctor",
     "explain": "gateway.cli.explain:explain",
+    "pause": "gateway.cli.pause:pause",
+    "resume": "gateway.cli.pause:resume",
     "schema": "gateway.cli.schema:schema",
     "services": "gateway.cli.services:services",
+    "top": "gateway.cli.top:top",
     "worker": "gateway.cli.worker:worker",
 }
 

@@ -1,12 +1,6 @@
 """`gateway breakers`: what the circuit breakers of the fleet do, and to open and close them by hand."""
 
-import getpass
 import json
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from difflib import get_close_matches
 
 import click
 from rich import box
@@ -14,13 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gateway.catalogue import Catalogue, CatalogueError
+from gateway.cli.fleet_access import by_hand, catalogue_path, catalogued, check_service, open_fleet
 from gateway.cli.glance import PHASE_COLOURS, breaker_json, counted, one_line, seconds
-from gateway.fleet import Fleet
 from gateway.fleet_state import BreakerState, ServiceState
-from gateway.redis_client import ERRORS
-from gateway.service import Service
-from gateway.settings import Settings, SettingsError
 
 __all__ = ["breakers"]
 
@@ -57,14 +47,14 @@ def open_(service: str, reason: str) -> None:
 
     Calls wait outside the workers until their deadlines.
     """
-    with _fleet() as fleet:
-        _check(fleet, service)
+    with open_fleet() as fleet:
+        check_service(fleet, service)
         if service in _switched_off():
             raise click.ClickException(
-                f"{service} has no breaker (breaker.enabled = false in {_path()}); leave that out, and start the"
+                f"{service} has no breaker (breaker.enabled = false in {catalogue_path()}); leave that out, start the"
                 " workers again"
             )
-        fleet.open_breaker(service, by=_by(), reason=one_line(reason))
+        fleet.open_breaker(service, by=by_hand(), reason=one_line(reason))
     click.echo(f"{service}: open until `gateway breakers close {service}`; its calls wait until their deadlines")
 
 
@@ -75,9 +65,9 @@ def close(service: str) -> None:
 
     What waits comes back as a ramp. The breaker opens again by itself if the service still fails.
     """
-    with _fleet() as fleet:
-        _check(fleet, service)
-        fleet.close_breaker(service, by=_by())
+    with open_fleet() as fleet:
+        check_service(fleet, service)
+        fleet.close_breaker(service, by=by_hand())
     click.echo(f"{service}: closed; what waits comes back little by little")
 
 
@@ -85,70 +75,20 @@ def close(service: str) -> None:
 @click.argument("service")
 def reset(service: str) -> None:
     """Forget everything about SERVICE's breaker, as if the service had never been called."""
-    with _fleet() as fleet:
-        _check(fleet, service)
+    with open_fleet() as fleet:
+        check_service(fleet, service)
         fleet.reset_breaker(service)
     click.echo(f"{service}: closed, and what was learned about it is forgotten")
 
 
-@contextmanager
-def _fleet() -> Iterator[Fleet]:
-    try:
-        settings = Settings.from_env()
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from None
-    try:
-        with Fleet.open(settings.result_url) as fleet:
-            yield fleet
-    except ERRORS as error:
-        raise click.ClickException(
-            f"the result store does not answer ({one_line(str(error))}); start it, or correct GATEWAY_RESULT_URL"
-        ) from None
-
-
-def _path() -> str:
-    return os.environ.get("GATEWAY_CONFIG") or "gateway.toml"
-
-
-def _catalogued() -> dict[str, Service]:
-    """The catalogue's services; none if there is no catalogue that can be read."""
-    try:
-        return Catalogue.load(_path()).services
-    except CatalogueError:
-        return {}
-
-
 def _switched_off() -> set[str]:
     """Services whose workers do not ask their breakers."""
-    return {name for name, service in _catalogued().items() if not service.policy.breaker.enabled}
-
-
-def _check(fleet: Fleet, service: str) -> None:
-    """Refuse a service that nobody knows: its breaker would be opened for nothing."""
-    known = sorted({*_catalogued(), *fleet.services()})
-    if service in known:
-        return
-    near = get_close_matches(service, known, n=1)
-    if near:
-        cure = f"did you mean {near[0]!r}?"
-    elif known:
-        cure = f"there are {', '.join(known)}"
-    else:
-        cure = "no service was ever called, and there is no catalogue; set GATEWAY_CONFIG"
-    raise click.ClickException(f"no service {service!r}; {cure}")
-
-
-def _by() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        user = f"uid-{os.getuid()}"
-    return f"{user}@{socket.gethostname()} by hand"
+    return {name for name, service in catalogued().items() if not service.policy.breaker.enabled}
 
 
 def _show(as_json: bool) -> None:
-    with _fleet() as fleet:
-        states = fleet.states({*fleet.services(), *_catalogued()})
+    with open_fleet() as fleet:
+        states = fleet.states({*fleet.services(), *catalogued()})
     off = _switched_off()
     ordered = sorted(states.values(), key=lambda state: (state.name in off, _urgency(state.breaker), state.name))
     if as_json:

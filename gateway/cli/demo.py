@@ -26,7 +26,8 @@ _FLOWER_S = 5.0
 
 @click.command()
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the rows there, as JSON.")
-def demo(json_path: Path | None) -> None:
+@click.option("--rabbitmq", is_flag=True, help="Carry the calls on a RabbitMQ, started from the system's packages.")
+def demo(json_path: Path | None, rabbitmq: bool) -> None:
     """Show the gateway at work: three protocols, good and bad outcomes, 200 calls at once.
 
     Starts Valkey, a user service, one worker and Flower on free ports, and stops them. Exits 0 if every call ended as
@@ -39,7 +40,7 @@ def demo(json_path: Path | None) -> None:
     stack: Stack | None = None
     try:
         with Interrupts() as interrupts:
-            stack = Stack(interrupts=interrupts)
+            stack = Stack(interrupts=interrupts, rabbitmq=rabbitmq)
             rows = _run(stack, console)
     except Interrupted as interrupted:
         console.print(f"Interrupted ({interrupted}). Everything that was started has been stopped.")

@@ -45,13 +45,14 @@ Ctrl-C stops everything."""
 
 
 @click.command()
-def dev() -> None:
+@click.option("--rabbitmq", is_flag=True, help="Carry the calls on a RabbitMQ, started from the system's packages.")
+def dev(rabbitmq: bool) -> None:
     """Start Valkey, a user service, one worker and Flower on free ports, and keep them until Ctrl-C."""
     stack: Stack | None = None
     try:
         with Interrupts() as interrupts:
             click.echo("Starting Valkey, the user service, a worker and Flower …")
-            stack = Stack(interrupts=interrupts)
+            stack = Stack(interrupts=interrupts, rabbitmq=rabbitmq)
             with stack:
                 click.echo(_how(stack))
                 while True:
@@ -70,7 +71,7 @@ def dev() -> None:
 
 
 def _how(stack: Stack) -> str:
-    """How to call it. A producer needs the broker, the results and the catalogue, and no secret of any service."""
+    """How to call it. A producer needs broker, results, catalogue and its own key, and no secret of any service."""
     exports = "\n".join(
         f"  export {name}={shlex.quote(value)}" for name, value in stack.environ.items() if name.startswith("GATEWAY_")
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gateway.allowance import Allowance
 from gateway.catalogue import CatalogueError
 from gateway.cli.glance import (
     PHASE_COLOURS,
@@ -62,7 +63,8 @@ _KEY_WIDTH, _VALUE_WIDTH = 27, 20
     help="Seconds, as given to submit.",
 )
 @click.option("--keyed", is_flag=True, help="The call has an idempotency key.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if values collide.")
+@click.option("--caller", help="Who would call: say whether it may, and by which line.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if values collide, or the caller may not call.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(
     service: str,
@@ -70,6 +72,7 @@ def explain(
     config: str | None,
     deadline: float,
     keyed: bool,
+    caller: str | None,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -96,12 +99,14 @@ def explain(
         )
     except (InvalidCallError, UnknownServiceError) as error:
         raise click.UsageError(str(error)) from None
+    allowance = None if caller is None else Allowance.of(catalogue, caller, resolution)
     glance = Glance.at([service])
     if as_json:
-        click.echo(json.dumps(_json(resolution, glance), indent=2, ensure_ascii=False))
+        shown = _json(resolution, glance) | ({} if allowance is None else {"caller": allowance.to_json()})
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
-        _print(resolution, glance)
-    sys.exit(strict and bool(resolution.collisions))
+        _print(resolution, glance, allowance)
+    sys.exit(strict and bool(resolution.collisions or (allowance and not allowance.allowed)))
 
 
 def _broker_is_amqp() -> bool:
@@ -140,10 +145,13 @@ def _json(resolution: Resolution, glance: Glance) -> dict[str, Any]:
     }
 
 
-def _print(resolution: Resolution, glance: Glance) -> None:
+def _print(resolution: Resolution, glance: Glance, allowance: Allowance | None) -> None:
     console = Console(highlight=False)
     answer = {True: "[green]idempotent[/]", False: "[yellow]not idempotent[/]", None: "idempotent or not"}
     console.print(f"[bold]{escape(resolution.service.name)} {escape(resolution.operation)}[/]")
+    if allowance is not None:
+        colour = "green" if allowance.allowed else "red"
+        console.print(f"caller {escape(allowance.caller)}: [{colour}]{escape(allowance.words)}[/]")
     console.print(f"{resolution.protocol}, {answer[resolution.idempotent]}: {escape(resolution.why)}")
     console.print(f"repeated: {_REPEATED[resolution.idempotent]}")
     for note in resolution.notes:

@@ -87,6 +87,10 @@ def one_line(text: str) -> str:
 def breaker_words(state: ServiceState, policy: Policy) -> str:
     """The phase, and what comes next."""
     breaker = state.breaker
+    if state.pause is not None:
+        for_s = state.pause.until - state.now
+        how_long = "" if for_s == float("inf") else f" for {seconds(for_s)}"
+        return f"paused{how_long} by {one_line(state.pause.by or 'somebody')}"
     if not policy.breaker.enabled:
         return "off"
     if breaker.by_hand:
@@ -116,10 +120,24 @@ def breaker_json(breaker: BreakerState, now: float) -> dict[str, Any]:
     }
 
 
+def pause_json(state: ServiceState) -> dict[str, Any] | None:
+    """Times as seconds from now; null if it is not paused."""
+    pause = state.pause
+    if pause is None:
+        return None
+    return {
+        "ends_in_s": None if pause.until == float("inf") else pause.until - state.now,
+        "began_s_ago": None if pause.at is None else state.now - pause.at,
+        "by": pause.by,
+        "reason": pause.reason,
+    }
+
+
 def state_json(state: ServiceState, policy: Policy) -> dict[str, Any]:
     """A service's state; times as seconds from now, `limit` as it acts now."""
     return {
         "breaker": breaker_json(state.breaker, state.now),
+        "paused": pause_json(state),
         "in_flight": state.limit.in_flight,
         "concurrency": state.limit.concurrency(policy.limit),
         "rate": policy.limit.rate,

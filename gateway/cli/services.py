@@ -52,7 +52,7 @@ def _json(catalogue: Catalogue, glance: Glance) -> dict[str, Any]:
         "services": {
             name: {
                 "addresses": {protocol: address(service, protocol) for protocol in service.protocols},
-                "secret": None if service.auth is None else service.auth.secret,
+                "secret": None if service.auth is None else service.auth.references[0],
                 "timeouts": {
                     bound: getattr(service.policy.timeouts, bound)
                     for bound in ("total", "attempt", "connect", "pool", "read")
@@ -77,7 +77,7 @@ def _catalogue(catalogue: Catalogue) -> Table:
     for service in catalogue.services.values():
         timeouts = service.policy.timeouts
         table.add_row(
-            f"[bold]{service.name}[/]\n{'no secret' if service.auth is None else escape(service.auth.secret)}",
+            f"[bold]{service.name}[/]\n{'no secret' if service.auth is None else escape(service.auth.references[0])}",
             escape("\n".join(f"{protocol} {address(service, protocol)}" for protocol in service.protocols)),
             "/".join(f"{bound:g}" for bound in (timeouts.total, timeouts.attempt, timeouts.connect, timeouts.pool)),
         )
@@ -99,7 +99,7 @@ def _state(catalogue: Catalogue, glance: Glance) -> Table:
     table.add_column("parked", no_wrap=True, justify="right")
     for name, service in catalogue.services.items():
         state, policy = glance.states[name], service.policy
-        colour = PHASE_COLOURS.get(state.breaker.phase, "red")
+        colour = "magenta" if state.pause else PHASE_COLOURS.get(state.breaker.phase, "red")
         table.add_row(
             f"[bold]{name}[/]",
             f"[{colour}]{escape(breaker_words(state, policy))}[/]",

@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from celery import chain
 
@@ -12,7 +13,7 @@ from gateway.client import Gateway
 from gateway.dev.demo_case import BEHAVIOUR, CASES, GET_USER, Case
 from gateway.dev.demo_row import Row
 from gateway.dev.stack import Stack
-from gateway.errors import InvalidCallError, ServiceError, UnknownServiceError
+from gateway.errors import CallRejectedError, InvalidCallError, ServiceError, UnknownServiceError
 from gateway.reference import previous
 from gateway.reply import Reply
 
@@ -24,7 +25,7 @@ BURST_SERVICE_MS = 200
 #: A quarter of what they would take one after the other. Far from what is usual, so that a busy machine passes.
 BURST_BOUND_S = BURST * BURST_SERVICE_MS / 1000 / 4
 #: How often `done` is called in all.
-STEPS = len(CASES) + 1 + BURST
+STEPS = len(CASES) + 2 + BURST
 #: One good call of each protocol.
 WARM_UP = tuple({case.protocol: case for case in reversed(CASES) if case.outcome is None}.values())
 #: Messages in all: without what is refused at `submit`, and with both steps of the chain.
@@ -67,7 +68,9 @@ class Demo:
         # The first call of each protocol connects and reads descriptors; the table shows what comes after.
         await asyncio.gather(*(self._outcome(gateway, case, _new_id()) for case in WARM_UP))
         # The bad calls run beside the good ones: none of them holds up another.
-        rows = await asyncio.gather(*(self._case(gateway, case) for case in CASES), self._chain(gateway))
+        rows = await asyncio.gather(
+            *(self._case(gateway, case) for case in CASES), self._chain(gateway), self._unsigned(gateway)
+        )
         return [*rows, await self._burst(gateway)]
 
     async def _case(self, gateway: Gateway, case: Case) -> Row:
@@ -113,6 +116,19 @@ class Demo:
             data=lambda reply: reply.data["name"] == "Alan Turing",
         )
         return await self._row(case, correlation_id, outcome)
+
+    async def _unsigned(self, gateway: Gateway) -> Row:
+        """What a producer gets that has no key."""
+        case = Case(
+            title="a call that nobody signed",
+            protocol="REST",
+            make=lambda: RestCall("user-service", "GET", "/users/{user_id}", path={"user_id": "123"}),
+            outcome=CallRejectedError,
+            error=lambda error: error.details["reason"] == "unsigned" and error.delivery == "not_sent",
+        )
+        settings = replace(gateway.settings, caller_key=None)
+        with Gateway(settings, gateway.catalogue) as nobody:
+            return await self._case(nobody, case)
 
     async def _burst(self, gateway: Gateway) -> Row:
         call = RestCall(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gateway.call import Call, GraphQLCall, GrpcCall, RestCall
 from gateway.errors import (
+    CallRejectedError,
     CircuitOpenError,
     DeadlineExceededError,
     GraphQLError,
@@ -233,6 +234,13 @@ CASES: tuple[Case, ...] = (
         make=lambda: _rest("closed"),
         outcome=ServiceUnavailableError,
         error=lambda error: error.delivery == "not_sent",
+    ),
+    Case(
+        title="a call that its caller may not make",
+        protocol="REST",
+        make=lambda: RestCall("closed", "DELETE", _USER, path={"user_id": "123"}),
+        outcome=CallRejectedError,
+        error=lambda error: error.details["reason"] == "forbidden" and error.delivery == "not_sent",
     ),
     # What is refused before it is enqueued.
     Case(

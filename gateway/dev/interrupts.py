@@ -1,6 +1,9 @@
 """Ctrl-C and SIGTERM as one exception that comes once, and never between a child's start and its registration."""
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -37,6 +40,7 @@ class Interrupts:
         self._came: int | None = None
         self._raised = False
         self._before: dict[int, Any] = {}
+        self._unraisable: Any = None
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -58,7 +62,17 @@ class Interrupts:
             self._raised = True
             raise Interrupted(self._came)
 
+    def _swallowed(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """It came while an object was collected, where Python drops every exception: it comes again in a moment."""
+        if not isinstance(unraisable.exc_value, Interrupted):
+            self._unraisable(unraisable)
+            return
+        number = unraisable.exc_value.number
+        self._came, self._raised = None, False
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+
     def __enter__(self) -> Self:
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._swallowed
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._handle)
         return self
@@ -68,3 +82,4 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self._unraisable

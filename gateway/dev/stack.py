@@ -19,6 +19,7 @@ from gateway.dev.flower import Flower
 from gateway.dev.guard import Guard
 from gateway.dev.interrupts import Interrupts
 from gateway.dev.process import Process, ProcessError
+from gateway.dev.rabbitmq import RabbitMQ
 from gateway.dev.valkey import Valkey
 
 __all__ = ["Stack", "StackError", "find_checkout"]
@@ -54,6 +55,7 @@ class Stack:
     Args:
         interrupts: held off while a child is started, so that none is forgotten.
         concurrency: calls at once in the worker.
+        rabbitmq: carry the calls on a RabbitMQ of its own, from the system's packages, in the place of Valkey.
 
     Attributes:
         folder: takes logs and data.
@@ -63,7 +65,8 @@ class Stack:
         flower: with a login that is new for each run.
     """
 
-    def __init__(self, *, interrupts: Interrupts | None = None, concurrency: int = 300) -> None:
+    def __init__(self, *, interrupts: Interrupts | None = None, concurrency: int = 300, rabbitmq: bool = False) -> None:
+        self._rabbitmq = rabbitmq
         self._root = find_checkout()
         self._interrupts = interrupts
         self._concurrency = concurrency
@@ -96,10 +99,14 @@ class Stack:
         with self._hold():
             valkey = Valkey(self.folder, guard=self._guard)
             self.processes.append(valkey.process)
+        caller_key = secrets.token_urlsafe(32)
         self.environ = {
-            "GATEWAY_BROKER_URL": valkey.url(0),
+            "GATEWAY_BROKER_URL": self._start_rabbitmq() if self._rabbitmq else valkey.url(0),
             "GATEWAY_RESULT_URL": valkey.url(0),
             "GATEWAY_CONFIG": str(self._root / "examples" / "gateway.toml"),
+            "GATEWAY_CALLER": "demo",
+            "GATEWAY_CALLER_KEY": caller_key,
+            "DEMO_CALLER_KEY": caller_key,
             "INTERNAL_API_KEY": secrets.token_urlsafe(24),
             "DEMO_WRONG_KEY": secrets.token_urlsafe(24),
             "DEMO_CLOSED_URL": self._closed_url(),
@@ -130,6 +137,17 @@ class Stack:
         found = _FLOWER_ADDRESS.search(flower.output())
         self.flower.url = found[1] if found else ""
         flower.wait_until(self.flower.follows_a_worker, timeout=_START_S)
+
+    def _start_rabbitmq(self) -> str:
+        folder = self.folder / "rabbitmq"
+        folder.mkdir()
+        with self._hold():
+            try:
+                rabbitmq = RabbitMQ(folder, guard=self._guard)
+            except FileNotFoundError as error:
+                raise StackError(str(error)) from None
+            self.processes += [rabbitmq.epmd, rabbitmq.process]
+        return rabbitmq.url()
 
     def _spawn(self, name: str, *argv: str) -> Process:
         with self._hold():
