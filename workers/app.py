@@ -8,15 +8,26 @@ from typing import Any
 from celery import Celery
 from celery.concurrency import get_implementation
 from celery.signals import setup_logging, worker_init
+from kombu.transport import TRANSPORT_ALIASES
 
 from gateway.broker import make_app
 from gateway.catalogue import Catalogue, CatalogueError
+from gateway.checks import Level, check_worker
+from gateway.clock import FleetClock
+from gateway.fleet_look import FleetLook
+from gateway.history import history_length
 from gateway.routing import FRONT_QUEUE, queue_of
 from gateway.settings import Settings, SettingsError
 from gateway.visibility import visibility_timeout_s
+from gateway.worker_address import WorkerAddress
 from workers.executor import Executor
-from workers.outage_log import OutageFilter
+from workers.logs import format_of, set_up
+from workers.observation.fleet_collector import FleetCollector
+from workers.observation.observers import Observation
+from workers.observation.tracing import is_wanted
+from workers.outcome_backend import BACKENDS
 from workers.pool import AsyncioPool
+from workers.port import port_step
 from workers.task import CallTask
 from workers.unparker import unparker_step
 
@@ -27,6 +38,13 @@ CONCURRENCY = 300
 
 #: The only pool that performs calls.
 POOL = "workers.pool:AsyncioPool"
+
+#: How workers take calls off a Redis, by the URL's scheme. For RabbitMQ all have the same one, see `gateway.queues`.
+_TRANSPORTS = {
+    "redis": "workers.broker.redis:Transport",
+    "rediss": "workers.broker.redis:Transport",
+    "sentinel": "workers.broker.redis:SentinelTransport",
+}
 
 #: Where a plain `app.send_task("gateway.call", …)` that names no queue arrives.
 CELERY_QUEUE = "celery"
@@ -49,6 +67,10 @@ def create_app(settings: Settings) -> Celery:
         )
     services = Catalogue.load(settings.config).services
     app = make_app(settings, queues=(FRONT_QUEUE, CELERY_QUEUE, *map(queue_of, services)))
+    app.loader.override_backends = BACKENDS
+    app.events.dispatcher_cls = "workers.event_dispatcher:UnhurriedDispatcher"
+    # Remote control shows the configuration, and hides what has such a name.
+    app.conf.gateway_result_secret_url = settings.result_url
     app.conf.update(
         worker_pool=POOL,
         worker_consumer="workers.consumer:GatewayConsumer",
@@ -67,11 +89,36 @@ def create_app(settings: Settings) -> Celery:
         }
     policies = {name: service.policy for name, service in services.items()}
     app.steps["worker"].add(unparker_step(settings.result_url, policies))
-    app.register_task(CallTask(lambda: _executor(settings, app)))
+    #: Of this process, once its executor was made.
+    observed: list[Observation] = []
+
+    def perform() -> Executor:
+        clock, is_counted = FleetClock(), WorkerAddress.of(os.environ) is not None
+        observed[:] = [
+            Observation.of(
+                services,
+                clock,
+                counted=is_counted,
+                kept=history_length(os.environ),
+                traced=is_wanted(os.environ),
+            )
+        ]
+        return _executor(settings, app, clock, observed[0])
+
+    app.register_task(CallTask(perform))
+    app.steps["worker"].add(
+        port_step(
+            lambda: WorkerAddress.of(os.environ),
+            lambda: observed[0].metrics if observed else None,
+            lambda: FleetCollector(FleetLook(settings, services), policies),
+        )
+    )
     return app
 
 
-def _executor(settings: Settings, app: Celery) -> Executor:
+def _executor(
+    settings: Settings, app: Celery, clock: FleetClock | None = None, observation: Observation | None = None
+) -> Executor:
     assert settings.config is not None  # noqa: S101 - create_app has refused it
     return Executor(
         Catalogue.load(settings.config, os.environ),
@@ -79,6 +126,8 @@ def _executor(settings: Settings, app: Celery) -> Executor:
         result_url=settings.result_url,
         result_prefix=_result_prefix(app),
         worker=f"{socket.gethostname()}:{os.getpid()}",
+        clock=clock,
+        observation=observation,
     )
 
 
@@ -99,16 +148,38 @@ def _app_of_environment() -> Celery:
         """Before the worker connects: what is wrong ends it with one clear message."""
         try:
             _check_pool(sender)
-            if settings.broker_url.startswith(("redis://", "rediss://")):
-                # Of workers alone: Flower's page of the broker knows kombu's own transports.
-                app.conf.broker_transport = "workers.broker.redis:Transport"
+            # Of workers alone: Flower's page of the broker knows kombu's own transports.
+            if transport := _TRANSPORTS.get(settings.broker_url.partition("://")[0].lower()):
+                app.conf.broker_transport = transport
+                # With several addresses kombu goes by the scheme of each that it tries.
+                TRANSPORT_ALIASES.update(_TRANSPORTS)
+            WorkerAddress.of(os.environ)
+            history_length(os.environ)
             _executor(settings, app).check()
         except ValueError as error:  # of the catalogue, a secret, an interceptor or a descriptor
             raise SystemExit(f"gateway: {error}") from None
+        _check_servers(settings, app)
 
     worker_init.connect(prepare, weak=False)
     setup_logging.connect(_set_up_logging, weak=False)
     return app
+
+
+def _check_servers(settings: Settings, app: Celery) -> None:
+    """Warn of what is unsafe about the servers, and refuse to start for what would lose calls."""
+    assert settings.config is not None  # noqa: S101 - create_app has refused it
+    findings = check_worker(
+        settings,
+        Catalogue.load(settings.config),
+        os.environ,
+        visibility_timeout_s=app.conf.broker_transport_options.get("visibility_timeout"),
+        result_expires_s=app.conf.result_expires,
+    )
+    for finding in findings:
+        if finding.level is Level.WARNING:
+            _log.warning("%s", finding)
+    if errors := [finding for finding in findings if finding.level is Level.ERROR]:
+        raise SystemExit("\n".join(f"gateway: {finding}" for finding in errors))
 
 
 def _check_pool(worker: Any) -> None:
@@ -121,15 +192,11 @@ def _check_pool(worker: Any) -> None:
 
 
 def _set_up_logging(loglevel: int | str | None = None, logfile: str | None = None, **_: object) -> None:
-    """One line for each call, from us; Celery's own lines about each task would repeat it."""
-    logging.basicConfig(
-        level=loglevel or logging.INFO,
-        filename=logfile,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    logging.getLogger("celery.backends.base").addFilter(OutageFilter())
-    for noisy in ("celery.app.trace", "celery.worker.strategy"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        form = format_of(os.environ)
+    except ValueError as error:
+        raise SystemExit(f"gateway: {error}") from None
+    set_up(form, level=loglevel, file=logfile)
 
 
 app = _app_of_environment()

@@ -1,6 +1,6 @@
 """One try on the wire: what it asks, the marks that it leaves, and the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -25,6 +25,10 @@ class Wire:
     sent: float | None = None
     """When the first byte of the request may have been handed to the socket."""
     first_byte: float | None = None
+    body_out: int = 0
+    """Bytes of the request's body or message."""
+    body_in: int = 0
+    """Bytes of the reply's body or messages that came, before decompression."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ class Attempt:
         max_reply_bytes: bound of the decoded reply.
         max_messages: bound of the messages collected from a gRPC server stream.
         wire: the marks to leave.
+        sign: makes headers of the body as it goes out; None: nobody wants to.
     """
 
     call: Call
@@ -53,6 +58,7 @@ class Attempt:
     max_reply_bytes: int
     max_messages: int
     wire: Wire = field(default_factory=Wire)
+    sign: Callable[[bytes], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

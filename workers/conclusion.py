@@ -1,8 +1,6 @@
 """How a call ends: what is made of its last result."""
 
-import logging
 from dataclasses import replace
-from typing import TypeVar
 
 from gateway.call import protocol_of
 from gateway.errors import CallCancelledError, Delivery, OutcomeUnknownError, ServiceError
@@ -10,13 +8,8 @@ from gateway.outcome import Failure
 from gateway.reply import Reply, Timing
 from workers.attempt import Answer
 from workers.execution import Execution
-from workers.outcomes import Dropped, Parked
 
-__all__ = ["cancellation", "conclude", "error_of", "log_end", "make_reply"]
-
-_log = logging.getLogger("gateway.calls")
-
-Outcome = TypeVar("Outcome", bound=Reply | ServiceError | Parked | Dropped)
+__all__ = ["cancellation", "conclude", "error_of", "make_reply", "timing_of"]
 
 
 async def conclude(execution: Execution, failure: Failure) -> Failure:
@@ -71,7 +64,7 @@ def make_reply(execution: Execution, answer: Answer) -> Reply:
         status=answer.status,
         headers=answer.headers,
         attempts=execution.progress.attempts,
-        timing=_timing(execution),
+        timing=timing_of(execution),
         correlation_id=execution.correlation_id,
         request_id=execution.attempt_request_id,
         service=execution.service.name,
@@ -81,7 +74,8 @@ def make_reply(execution: Execution, answer: Answer) -> Reply:
     )
 
 
-def _timing(execution: Execution) -> Timing:
+def timing_of(execution: Execution) -> Timing:
+    """Where its time went, as far as it is known now."""
     wire = execution.wire
     sent_at = execution.envelope.sent_at
     return Timing(
@@ -95,16 +89,3 @@ def _timing(execution: Execution) -> Timing:
 
 def _between(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else max(0.0, end - start)
-
-
-def log_end(outcome: Outcome, call_id: str = "") -> Outcome:
-    """One line for each call, or message, that this worker is done with; without its payload."""
-    if isinstance(outcome, Reply):
-        _log.info("reply %s call_id=%s request_id=%s", outcome.summary(), outcome.call_id, outcome.request_id)
-    elif isinstance(outcome, ServiceError):
-        _log.info("error %r call_id=%s request_id=%s", outcome, outcome.call_id, outcome.request_id)
-    elif isinstance(outcome, Parked):
-        _log.info("parked for %s call_id=%s", outcome.why, call_id)
-    else:
-        _log.info("dropped a message: %s call_id=%s", outcome.why, call_id)
-    return outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway.call import GrpcCall, Protocol
 from gateway.catalogue import Catalogue
 from gateway.service import Service
-from workers.transports.base import Transport
+from workers.transports.base import Transport, Usage
 
 __all__ = ["Connections"]
 
@@ -31,6 +31,10 @@ class Connections:
     def to(self, service: Service, protocol: Protocol) -> Transport:
         """The transport for a call."""
         return self._open[service.name, protocol]
+
+    def usage(self) -> dict[tuple[str, str], Usage]:
+        """Connections and places now, by service and protocol."""
+        return {key: transport.usage for key, transport in self._open.items()}
 
     async def method_says(self, service: Service, call: GrpcCall, headers: Mapping[str, str]) -> bool | None:
         """What a gRPC method's description says about repeating it; None: nothing, or it cannot be asked now."""

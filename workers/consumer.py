@@ -2,20 +2,27 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Any
 
-from celery import signals
+from celery import bootsteps, signals
 from celery.exceptions import CPendingDeprecationWarning, NotRegistered
 from celery.utils.log import get_logger
 from celery.worker import loops
+from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 from celery.worker.state import active_requests
-from kombu.message import Message
 
+from gateway.call_size import MAX_MESSAGE_BYTES
+from gateway.dead_letter import Reason
 from gateway.errors import InvalidCallError
+from workers.broker.entry import COUNT_HEADER
+from workers.broker.sessions import sessions
 from workers.pool import AsyncioPool
 from workers.pool import revoke as pool_revoke
-from workers.refusal import is_usable_id, lost_connection, printable, refuse
+from workers.rabbitmq import end_dead, prefetch_of_each
+from workers.refusal import is_usable_id, lost_connection, poisoned, printable, refuse
+from workers.unpacking import bound_unpacking
 
 __all__ = ["GatewayConsumer", "UnreadableMessageError"]
 
@@ -23,6 +30,9 @@ logger = get_logger(__name__)
 
 #: Queues that other applications may share with us: Celery's default queue.
 SHARED_QUEUES = frozenset({"celery"})
+
+#: Workers that died with a message in hand, after which it is taken for the cause. RabbitMQ counts by itself.
+DEATHS_MOST = 20
 
 
 class UnreadableMessageError(ConnectionError):
@@ -32,15 +42,28 @@ class UnreadableMessageError(ConnectionError):
 class GatewayConsumer(Consumer):
     """Select it with `worker_consumer = "workers.consumer:GatewayConsumer"`."""
 
+    conninfo: Any
     connection: Any
+    channel_errors: tuple[type[BaseException], ...]
     controller: Any
     connection_errors: tuple[type[BaseException], ...]
     event_dispatcher: Any
+    initial_prefetch_count: int
     strategies: Any
     task_consumer: Any
+    #: Whether it takes messages: the broker is there, and the hub turns.
+    is_connected = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        bound_unpacking()
+        if self.conninfo.transport.driver_type == "amqp":
+            self.initial_prefetch_count = prefetch_of_each(
+                self.initial_prefetch_count, len(self.app.amqp.queues.consume_from)
+            )
+        if self._outlives_connections:
+            # The transport goes on counting what was taken before; Celery would count it a second time.
+            self.app.conf.worker_enable_prefetch_count_reduction = False
         if self.controller is not None and isinstance(self.pool, AsyncioPool):
             # Celery's own sleeps in the signal handler, where no call could be acknowledged.
             self._wait_idle = self.controller.wait_for_soft_shutdown
@@ -55,13 +78,18 @@ class GatewayConsumer(Consumer):
         taken from the queue. It would otherwise end one worker after another.
         """
         run = loops.asynloop if consumer.hub else loops.synloop
+        signals_heard = consumer.pool.stop_signals.heard() if isinstance(consumer.pool, AsyncioPool) else nullcontext()
+        consumer.is_connected = True
         try:
-            run(consumer, connection, *args)
+            with signals_heard:
+                run(consumer, connection, *args)
         except (*consumer.connection_errors, MemoryError):
             raise
         except Exception as error:
             logger.critical("the transport stumbled: %s; connecting anew", type(error).__name__)
             raise UnreadableMessageError(type(error).__name__) from None
+        finally:
+            consumer.is_connected = False
 
     def wait_for_soft_shutdown(self) -> None:
         """Drain the pool for `worker_soft_shutdown_timeout` seconds, in place of sleeping for them."""
@@ -70,42 +98,59 @@ class GatewayConsumer(Consumer):
             self._wait_idle()
         elif timeout_s > 0:
             logger.warning("soft shutdown: calls in flight have %g s", timeout_s)
+            self.pool.on_close()
+            if self._outlives_connections:
+                # On AMQP it would be delivered to this worker again, which still consumes.
+                self._give_back_waiting()
             self.pool.drain(timeout_s)
 
-    def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """As Celery's, without its advice to cancel calls in flight: they go on, and are acknowledged later.
+    # -- what outlives a connection ------------------------------------------------------------------------------------
 
-        A Redis that is gone makes kombu raise AttributeError while it gives unacknowledged messages back, which would
-        end the worker. They stay in Redis, for `call_soon_ack` or the visibility timeout.
+    @property
+    def _outlives_connections(self) -> bool:
+        """Whether this process keeps its messages when the connection is lost: with our own Redis transport."""
+        return getattr(self.conninfo.transport, "outlives_connections", False)
+
+    @property
+    def _is_stopping(self) -> bool:
+        running: int = bootsteps.RUN  # type: ignore[attr-defined] # the stubs lack it
+        return self.controller is None or self.controller.blueprint.state != running
+
+    def on_close(self) -> None:
+        """Called when the worker stops, and when a connection was lost.
+
+        When it stops, what is not started goes back at once. When a connection was lost, the broker delivers what was
+        taken over it again, so it is forgotten here; unless it outlives the connection, then all goes on.
         """
+        if self._is_stopping:
+            if self.task_consumer is not None:
+                # Else the broker would give it back to this worker.
+                with suppress(*self.connection_errors, *self.channel_errors):
+                    self.task_consumer.cancel()
+            self._give_back_waiting()
+        elif self._outlives_connections:
+            return
+        super().on_close()
+
+    def _give_back_waiting(self) -> None:
+        """Put the messages that are not begun with back to their queues: those in the pool, and those with a time."""
+        if not isinstance(self.pool, AsyncioPool):
+            return
+        for request in {*worker_state.requests.values(), *worker_state.reserved_requests}.difference(active_requests):
+            if not request.acknowledged and self.pool.withdraw(request):
+                request.acknowledged = True
+                request.message.reject_log_error(logger, self.connection_errors, requeue=True)
+
+    def shutdown(self) -> None:
+        """The end: also what is cancelled goes back."""
+        super().shutdown()
+        sessions.end()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """As Celery's, without its advice to cancel calls in flight: they go on, and are acknowledged later."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
-            try:
-                super().on_connection_error_after_connected(exc)
-            except Exception as error:
-                logger.warning("the lost connection was not closed in order: %s", type(error).__name__)
-
-    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
-        """Acknowledge or reject a message, also one whose connection was lost while its call ran.
-
-        kombu's Redis channel raises AttributeError once it is closed, which would end the worker. There a delivery tag
-        names the message on any connection, and keeps its name when the message is delivered again: so the new channel
-        acknowledges it. On AMQP the tag died with its channel, and Celery logs that.
-        """
-        message = getattr(p, "__self__", None)
-        if not isinstance(message, Message) or not getattr(message.channel, "closed", False):
-            return super().call_soon_ack(p, *args, **kwargs)  # type: ignore[misc]
-        channel = self.task_consumer.channel if self.task_consumer is not None else None
-        try:
-            if channel is None or self.connection.transport.driver_type != "redis":
-                logger.warning("a task that ended after its connection was lost may run again")
-            elif p.__name__ == "ack_log_error":
-                channel.basic_ack(message.delivery_tag)
-            else:
-                channel.basic_reject(message.delivery_tag, requeue=bool(args[2:] and args[2]))
-        except self.connection_errors as error:
-            logger.warning("a task that ended is not acknowledged, and may run again: %s", type(error).__name__)
-        return None
+            super().on_connection_error_after_connected(exc)
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], Any]:
         """Celery's, for which any message that raises ends: redelivered, it would raise again for ever."""
@@ -116,6 +161,8 @@ class GatewayConsumer(Consumer):
             name = self._task_name(message)
             if not isinstance(name, str | None) or (name is None and "task" in message.headers):
                 return self.on_unknown_message(None, message)
+            if end_dead(self, message) or self._end_poisonous(name, message) or self._end_large(name, message):
+                return None
             try:
                 return handle(message)
             except lost:
@@ -125,6 +172,29 @@ class GatewayConsumer(Consumer):
                     self.on_decode_error(message, error)
 
         return on_task_received
+
+    def _end_poisonous(self, name: object, message: Any) -> bool:
+        """End a message that killed one worker after another; False if it did not."""
+        deaths = message.headers.get(COUNT_HEADER)
+        if not self._outlives_connections or not isinstance(deaths, int) or deaths < DEATHS_MOST:
+            return False
+        if self._is_foreign(message, name):
+            return False
+        refuse(self, message, poisoned(deaths), reason=Reason.POISONOUS)
+        return True
+
+    def _end_large(self, name: object, message: Any) -> bool:
+        """End a message that would cost more memory than any call may; False if it would not. It is not decoded."""
+        size = len(message.body or "")
+        if size <= MAX_MESSAGE_BYTES or self._is_foreign(message, name):
+            return False
+        refuse(
+            self,
+            message,
+            InvalidCallError(f"the message has {size} bytes, more than {MAX_MESSAGE_BYTES}", field="body"),
+            payload=(),
+        )
+        return True
 
     # -- messages that are no task of ours -----------------------------------------------------------------------------
 

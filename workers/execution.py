@@ -1,18 +1,21 @@
 """One call as it is executed: what the layers see, and the type of a layer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Protocol
 
 from gateway.call import Call
+from gateway.dead_letter import NO_ANSWER, AttemptMade
 from gateway.envelope import Envelope
 from gateway.errors import Delivery
 from gateway.outcome import Failure
 from gateway.policy import Policy
 from gateway.service import Service
+from gateway.signing import Claims
 from workers.attempt import Answer, Wire
 from workers.deadline import Deadline
+from workers.observation import Event, Stream
 from workers.outcomes import Dropped
 from workers.resilience.breaker import Permit
 from workers.resilience.repetition import did_nothing
@@ -21,6 +24,8 @@ from workers.verdict import Elsewhere, Go, Verdict
 __all__ = ["NO_PROBE", "Execution", "Fleet", "Hold", "Layer", "Proceed", "Progress", "Result"]
 
 
+#: Where nobody observes calls.
+_NOBODY = Stream().tell
 #: Of an attempt that decides nothing about a breaker.
 NO_PROBE = Permit(probe=False)
 
@@ -84,10 +89,13 @@ class Progress:
         token: of the call's lease; 0 before there is one.
         owner: names this execution of the call, among those of all workers.
         redelivered: the broker says that the message was delivered before.
+        recorded: whoever enqueued the message had made a record of the call before.
         parks: how often the call was parked.
         paid: the number of the attempt that the retry budget paid for.
         last: how the last attempt failed, if this worker made it.
+        deaths: how many workers it ended, if that is why it ends.
         on_wire: the attempts that run now.
+        history: the attempts of this worker that ended without a reply.
     """
 
     attempts: int = 0
@@ -97,10 +105,13 @@ class Progress:
     token: int = 0
     owner: str
     redelivered: bool = False
+    recorded: bool = False
     parks: int = 0
     paid: int = 0
     last: Failure | None = None
+    deaths: int = 0
     on_wire: "list[Execution]" = field(default_factory=list)
+    history: list[AttemptMade] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -116,13 +127,18 @@ class Execution:
         request_id: of the first attempt.
         started: monotonic seconds when the worker took the call.
         accepted_at: the same as Unix seconds of the fleet's clock.
+        worker: who executes it, `host:pid`.
+        not_before: Unix seconds of the fleet's clock before which it does not begin: an `eta`, or a countdown.
+        claims: of its caller's signature; None where nobody has to sign.
         fleet: what is shared with all other calls.
         idempotent: asks whether the call may be repeated; it may have to look the method up.
+        tell: tells whoever observes calls.
         progress: what all its attempts share.
         number: of the current attempt, 0 before the first.
         wire: the marks of the current attempt.
         result: what the transport said of the current attempt, before the owner's interceptors saw it.
         sent_call: what the current attempt asks, if the owner's interceptors changed it.
+        trace: headers of the current attempt's part of a trace; None: the producer's go on.
         budget_s: seconds that the current attempt may take.
         hedge: the current attempt runs beside another.
         permit: the breaker's, of the current attempt.
@@ -138,15 +154,20 @@ class Execution:
     request_id: str
     started: float
     accepted_at: float
+    worker: str
+    claims: Claims | None
     fleet: Fleet
     idempotent: Callable[[], Awaitable[bool]]
+    tell: Callable[[Event], object] = _NOBODY
     progress: Progress
     number: int = 0
     wire: Wire = field(default_factory=Wire)
+    trace: Mapping[str, str] | None = None
     budget_s: float = 0.0
     result: Answer | Failure | None = None
     sent_call: Call | None = None
     hedge: bool = False
+    not_before: float = 0.0
     permit: Permit = NO_PROBE
     in_flight: int = 0
 
@@ -157,7 +178,7 @@ class Execution:
     def adopt(self, winner: "Execution") -> None:
         """Go on with the attempt of a branch as its own."""
         self.number, self.wire, self.result = winner.number, winner.wire, winner.result
-        self.budget_s = winner.budget_s
+        self.budget_s, self.trace = winner.budget_s, winner.trace
 
     def begin_attempt(self, go: Go) -> None:
         """A new attempt starts."""
@@ -166,14 +187,28 @@ class Execution:
         self.progress.attempts = max(self.progress.attempts, go.number)
         self.progress.on_wire.append(self)
 
-    def end_attempt(self) -> None:
-        """The attempt is over."""
+    def end_attempt(self, result: "Result | None", elapsed_s: float) -> None:
+        """The attempt is over; None: it was cancelled."""
         if self in self.progress.on_wire:
             self.progress.on_wire.remove(self)
+        if not isinstance(result, Answer):
+            self.progress.history.append(self._as_made(result, elapsed_s))
         if self.attempt_delivery is Delivery.NOT_SENT:
             return
         if not (isinstance(self.result, Failure) and did_nothing(self.result, self.policy.retry)):
             self.progress.maybe_sent = True
+
+    def _as_made(self, result: "Result | None", elapsed_s: float) -> AttemptMade:
+        failure = result if isinstance(result, Failure) else None
+        return AttemptMade(
+            number=self.number,
+            at=self.accepted_at + monotonic() - self.started - elapsed_s,
+            took_s=elapsed_s,
+            worker=self.worker,
+            outcome=NO_ANSWER if failure is None else failure.error.__name__,
+            status=None if failure is None else failure.status,
+            delivery=self.attempt_delivery if failure is None else failure.delivery,
+        )
 
     @property
     def attempt_delivery(self) -> Delivery:
@@ -200,6 +235,11 @@ class Execution:
             other.attempt_delivery is not Delivery.NOT_SENT for other in self.progress.on_wire
         )
         return Delivery.MAYBE_SENT if sent else Delivery.NOT_SENT
+
+    @property
+    def history(self) -> Sequence[AttemptMade]:
+        """The attempts of this worker that ended without a reply, in the order of their ends."""
+        return self.progress.history
 
     @property
     def call(self) -> Call:

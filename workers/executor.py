@@ -1,46 +1,48 @@
 """A call's way through the worker, on one screen: decode → catalogue → layers → transport → outcome."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import count
-from time import monotonic
 from typing import Any
-from uuid import UUID, uuid4, uuid5
 
-from gateway.call import GrpcCall, protocol_of
+from gateway import message_headers
+from gateway.call import GrpcCall
 from gateway.catalogue import Catalogue
 from gateway.clock import FleetClock
-from gateway.codec import decode
+from gateway.dead_letter import Reason
 from gateway.errors import Delivery, ServiceError
 from gateway.outcome import Failure
 from gateway.redis_client import open_async
 from gateway.reply import Reply
 from gateway.routing import correlation_id_of
-from gateway.trace import trace_headers
-from workers.attempt import Answer, Attempt
-from workers.auth import make_scheme
-from workers.conclusion import cancellation, conclude, error_of, log_end, make_reply
+from workers.attempt import Answer
+from workers.callers import Callers
+from workers.conclusion import cancellation, conclude, error_of, make_reply
 from workers.connections import Connections
-from workers.deadline import Deadline
-from workers.execution import Execution, Hold, Progress, Result
+from workers.dead import DeadLetterOffice
+from workers.exchange import Exchange
+from workers.execution import Execution, Hold, Result
 from workers.fleet.fleet import SharedFleet
+from workers.fleet.learn_time import learn_time
 from workers.fleet.parking import ParkingLot
-from workers.interceptor import Interception
+from workers.observation import CallDropped, CallEnded, CallLeft, CallParked, CallRefused, CallTaken, Stream
+from workers.observation.call_log import CallLog
+from workers.observation.observers import Observation
 from workers.outcomes import Dropped, Parked
 from workers.parker import Parker
+from workers.reception import Reception, whole
+from workers.rejections import Rejections
 from workers.resilience.admit import admit, deadline
 from workers.resilience.compose import compose
 from workers.resilience.hedge import hedge
 from workers.resilience.idempotency import asks_method, is_idempotent
 from workers.resilience.repeat import repeat
 from workers.resilience.timeouts import attempt
+from workers.signed_once import SignedOnce
+from workers.transports.base import Usage
 from workers.verdict import Elsewhere
 
 __all__ = ["LAYERS", "Executor"]
-
-_log = logging.getLogger("gateway.calls")
 
 _CANCELLED_KEPT = 1000
 
@@ -48,11 +50,6 @@ _CANCELLED_KEPT = 1000
 _ASKING_S = 2.0
 #: How long a call waits here at a time, while Redis is away and it cannot be parked.
 _AWAY_S = 0.5
-#: More than any call can be parked; a larger number was made up.
-_MOST_PARKS = 1_000_000
-#: Of the ids that a message lacks.
-_MADE = UUID("6f0f4a3e-5d5c-4c8a-9a43-2f6c1d1b7e55")
-
 #: The order in which a call is bounded, outermost first. Whatever refuses, repeats or limits a call stands here.
 LAYERS = (deadline, repeat, hedge, admit, attempt)
 
@@ -67,9 +64,13 @@ class Executor:
         result_prefix: of the keys of results there.
         worker: this worker's name.
         clock: learns the time of that Redis; made if absent.
+        observation: who is told what happens to calls; the log alone if absent.
+
+    Attributes:
+        observation, stream: the same, and that they are told by.
 
     Raises:
-        SecretError, InterceptorError: what the catalogue names cannot be had.
+        SecretError, KeyProblem, InterceptorError: what the catalogue names cannot be had.
     """
 
     def __init__(
@@ -81,28 +82,29 @@ class Executor:
         result_prefix: str,
         worker: str,
         clock: FleetClock | None = None,
+        observation: Observation | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._result_url = result_url
         self._result_prefix = result_prefix
         self._worker = worker
-        self._schemes = {
-            name: make_scheme(service.auth, environ)
-            for name, service in catalogue.services.items()
-            if service.auth is not None
-        }
-        self._interceptions = {
-            name: Interception(name, service.interceptors) for name, service in catalogue.services.items()
-        }
+        self._exchange = Exchange(catalogue, environ)
         self._run = compose(LAYERS, self._exchange)
         self._clock = clock or FleetClock()
+        self.observation = observation or Observation(Stream([CallLog()]))
+        self.stream = self.observation.stream
+        self._callers = Callers(catalogue, environ, self._clock)
+        self._reception = Reception(catalogue, self._callers, self._clock, self.stream, worker=worker)
+        self._once: SignedOnce | None = None
+        self._rejections: Rejections | None = None
         self._client: Any = None
         self._fleet: SharedFleet | None = None
         self._parker: Parker | None = None
-        self._connections: Connections | None = None
-        self._cancelled: dict[str, ServiceError] = {}
-        #: Together they name each execution of a call, among those of all workers.
-        self._name, self._executions = uuid4().hex, count()
+        self._dead: DeadLetterOffice | None = None
+        #: Calls that were cancelled, with their errors, until somebody asks what they ended with.
+        self._cancelled: dict[str, CallEnded] = {}
+        #: Calls that have their outcome, and keep their lease until it is stored.
+        self._unstored: dict[str, Execution] = {}
 
     def check(self) -> None:
         """Look at all that a call will need and that can be had without the network, and warn of what has no effect.
@@ -111,31 +113,40 @@ class Executor:
             ValueError: what is wrong, and the cure.
         """
         Connections(self._catalogue)
-        for key in self._catalogue.not_acted_on:
-            _log.warning("%s is in the catalogue, and this version does not act on it", key)
+        self._callers.say()
 
     async def start(self) -> None:
         """Get ready, on the loop that will execute the calls."""
         self._client = open_async(self._result_url)
-        await _tell_time(self._client, self._clock)
+        await learn_time(self._client, self._clock)
         self._fleet = SharedFleet(
             self._client,
             self._catalogue.services,
             worker=self._worker,
             results=self._result_prefix,
             clock=self._clock,
+            stream=self.stream,
         )
         self._parker = Parker(ParkingLot(self._client), self._clock)
-        self._connections = Connections(self._catalogue)
+        self._dead = DeadLetterOffice(self._client, self.stream)
+        self._once = SignedOnce(self._client)
+        self._rejections = Rejections(self._client)
+        self._exchange.start()
+        if self.observation.history is not None:
+            self.observation.history.start(self._client)
 
     async def close(self) -> None:
         """Tell the fleet what is left to tell, and close all connections."""
-        if self._connections is not None:
-            await self._connections.close()
+        await self._exchange.close()
         if self._parker is not None:
             await self._parker.close()
+        if self._dead is not None:
+            await self._dead.close()
+        if self._rejections is not None:
+            await self._rejections.close()
         if self._fleet is not None:
             await self._fleet.close()
+        await self.observation.close()
         if self._client is not None:
             await self._client.aclose()
 
@@ -146,44 +157,96 @@ class Executor:
         kwargs: Mapping[str, Any],
         headers: Mapping[str, Any],
         message: Callable[[], bytes],
+        embed: Mapping[str, Any] | None = None,
     ) -> Reply | ServiceError | Parked | Dropped:
         """Execute one message. Raises nothing but `asyncio.CancelledError`: an error is returned."""
+        assert self._fleet is not None and self._dead is not None  # noqa: S101,PT018 - started before the first call
+        assert self._rejections is not None  # noqa: S101 - as these
         try:
-            execution = self._accept(call_id, args, kwargs, headers)
+            execution = self._reception.accept(
+                call_id, args, kwargs, headers, embed or {}, fleet=self._fleet, idempotent=self._is_idempotent
+            )
         except ServiceError as refused:
             known = {"call_id": call_id, "correlation_id": correlation_id_of(kwargs)}
-            if _whole(headers.get("gateway_maybe")):
+            if whole(headers.get(message_headers.MAYBE)):
                 known["delivery"] = Delivery.MAYBE_SENT
-            return log_end(type(refused)(refused.message, {**refused.fields, **known}))
-        assert self._fleet is not None  # noqa: S101 - started before the first call
+            error = type(refused)(refused.message, {**refused.fields, **known})
+            await self._dead.keep_refused(call_id, error, kwargs, message)
+            self._rejections.count(error)
+            self.stream.tell(CallRefused(call_id, error, known["correlation_id"]))
+            return error
+        self.stream.tell(CallTaken(execution))
+        try:
+            return await self._perform(execution, message)
+        finally:
+            self.stream.tell(CallLeft(execution))
+
+    async def _perform(
+        self, execution: Execution, message: Callable[[], bytes]
+    ) -> Reply | ServiceError | Parked | Dropped:
+        assert self._fleet is not None and self._rejections is not None  # noqa: S101,PT018 - as in `perform`
         try:
             outcome = await self._outcome(execution, message)
         except asyncio.CancelledError:
             # Fetched by `cancelled` at once, but for a hard time limit.
             while len(self._cancelled) >= _CANCELLED_KEPT:
                 del self._cancelled[next(iter(self._cancelled))]
-            self._cancelled[call_id] = error_of(execution, cancellation(execution.delivery))
+            error = error_of(execution, cancellation(execution.delivery))
+            self._cancelled[execution.call_id] = CallEnded(execution, error)
             acted = execution.overall(Delivery.NOT_SENT) is not Delivery.NOT_SENT
             self._fleet.give_back(execution, acted=acted)
             raise
-        finally:
-            lost = self._fleet.is_lost(execution)
-            self._fleet.let_go(execution)
-        if lost:
+        if self._fleet.is_lost(execution):
             # Whoever has it now tells what became of it; two outcomes of one call would be worse than the other one.
             outcome = Dropped("another worker took it over")
-        return log_end(error_of(execution, outcome) if isinstance(outcome, Failure) else outcome, call_id)
+        if isinstance(outcome, Parked | Dropped):
+            self._fleet.let_go(execution)
+            self.stream.tell(
+                CallParked(execution, outcome.why, outcome.until)
+                if isinstance(outcome, Parked)
+                else CallDropped(execution, outcome.why)
+            )
+            return outcome
+        self._unstored[execution.call_id] = execution
+        ended = error_of(execution, outcome) if isinstance(outcome, Failure) else outcome
+        if isinstance(ended, ServiceError):
+            self._rejections.count(ended)
+        self.stream.tell(CallEnded(execution, ended))
+        return ended
 
     def cancelled(self, call_id: str) -> ServiceError:
         """What a call ended with whose `perform` was cancelled, or never begun."""
         known = self._cancelled.pop(call_id, None)
         if known is None:
-            known = cancellation(Delivery.NOT_SENT).to_error(call_id=call_id)
-        return log_end(known)
+            error = cancellation(Delivery.NOT_SENT).to_error(call_id=call_id)
+            self.stream.tell(CallRefused(call_id, error))
+            return error
+        self.stream.tell(known)
+        assert isinstance(known.outcome, ServiceError)  # noqa: S101 - as it was made
+        return known.outcome
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the Redis of results and state did not answer a moment ago. On any thread."""
+        return self._fleet is not None and self._fleet.is_away
+
+    def usage(self) -> Mapping[tuple[str, str], Usage]:
+        """Connections and places, by service and protocol. On any thread."""
+        return self._exchange.usage()
+
+    def stored(self, call_id: str) -> None:
+        """Its outcome is stored, or given up: the lease may end. On any thread."""
+        execution = self._unstored.pop(call_id, None)
+        if execution is not None and self._fleet is not None:
+            self._fleet.let_go(execution)
 
     async def _outcome(self, execution: Execution, message: Callable[[], bytes]) -> Reply | Failure | Parked | Dropped:
-        assert self._parker is not None  # noqa: S101 - started before the first call
-        result: Result | Parked = await self._run_here(execution)
+        assert self._parker is not None and self._once is not None  # noqa: S101,PT018 - started before the first call
+        result: Result | Parked
+        if execution.not_before > self._clock.now() and execution.left_s > 0:
+            result = await self._parker.defer(execution, message)
+        else:
+            result = await self._once.refuse(execution) or await self._run_here(execution)
         if isinstance(result, Hold):
             result = await self._parker.park(execution, result, message)
         if isinstance(result, Elsewhere):
@@ -191,9 +254,17 @@ class Executor:
         if isinstance(result, Answer):
             return make_reply(execution, result)
         if isinstance(result, Failure):
-            return await conclude(execution, result)
+            return await self._bury(execution, await conclude(execution, result), message)
         assert isinstance(result, Parked | Dropped)  # noqa: S101 - nothing else is left
         return result
+
+    async def _bury(self, execution: Execution, failure: Failure, message: Callable[[], bytes]) -> Failure:
+        """Keep a call that failed for good, before its outcome is known to anybody."""
+        assert self._fleet is not None and self._dead is not None  # noqa: S101,PT018 - started before the first call
+        if not self._fleet.is_lost(execution):
+            reason = Reason.POISONOUS if execution.progress.deaths else Reason.FAILED
+            await self._dead.keep_call(execution, failure, message, reason=reason)
+        return failure
 
     async def _run_here(self, execution: Execution) -> Result:
         """Run the call through the layers. While nobody can park it, it waits here, in a place of this worker."""
@@ -206,101 +277,17 @@ class Executor:
             if wait_s >= execution.left_s:
                 return result.otherwise
             await asyncio.sleep(wait_s)
-
-    def _accept(
-        self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, Any]
-    ) -> Execution:
-        assert self._fleet is not None  # noqa: S101 - started before the first call
-        envelope = decode(args, kwargs)
-        service = self._catalogue.service_for(envelope.call)
-        now, wall = monotonic(), self._clock.now()
-        execution = Execution(
-            call_id=call_id,
-            envelope=envelope,
-            service=service,
-            policy=service.policy_for(envelope.call),
-            deadline=Deadline.of(envelope, wall=wall, monotonic=now),
-            # Made of the call's id, so that they are the same after it was parked.
-            correlation_id=envelope.correlation_id or uuid5(_MADE, f"correlation {call_id}").hex,
-            request_id=envelope.request_id or uuid5(_MADE, f"request {call_id}").hex,
-            started=now,
-            accepted_at=wall,
-            fleet=self._fleet,
-            idempotent=lambda: self._is_idempotent(execution),
-            progress=Progress(owner=f"{self._name}.{next(self._executions)}"),
-        )
-        progress = execution.progress
-        progress.parks = _whole(headers.get("gateway_parks"))
-        progress.maybe_sent = _whole(headers.get("gateway_maybe")) > 0
-        info = headers.get("delivery_info")
-        progress.redelivered = isinstance(info, Mapping) and bool(info.get("redelivered"))
-        return execution
+            # As while it is parked: `timeouts.total` is for the service.
+            execution.started += wait_s
+            execution.accepted_at += wait_s
 
     async def _is_idempotent(self, execution: Execution) -> bool:
         """Whether the call may be repeated. A service with reflection may have to be asked."""
-        assert self._connections is not None  # noqa: S101 - started before the first call
         call, key = execution.sent_call or execution.call, execution.envelope.idempotency_key
         declared = execution.service.idempotent(call)
         method_says = None
         if asks_method(call, key=key, declared=declared) and isinstance(call, GrpcCall):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ASKING_S):
-                    method_says = await self._connections.method_says(execution.service, call, self._headers(execution))
+                    method_says = await self._exchange.method_says(execution, call, _ASKING_S)
         return is_idempotent(call, key=key, declared=declared, method_says=method_says)
-
-    async def _exchange(self, execution: Execution) -> Result:
-        """The core that all layers stand around: one attempt on the wire."""
-        assert self._connections is not None  # noqa: S101 - started before the first call
-        made = Attempt(
-            call=execution.call,
-            number=execution.number,
-            headers=self._headers(execution),
-            timeouts=execution.policy.timeouts,
-            budget_s=execution.budget_s,
-            max_reply_bytes=execution.policy.reply.max_bytes,
-            max_messages=execution.policy.reply.max_messages,
-            wire=execution.wire,
-        )
-        interception = self._interceptions[execution.service.name]
-        if interception:
-            intercepted = await interception.before(made)
-            if isinstance(intercepted, Failure):
-                return intercepted
-            made = intercepted
-            execution.sent_call = made.call
-        transport = self._connections.to(execution.service, protocol_of(made.call))
-        execution.result = result = await transport.send(made)
-        return await interception.after(made, result) if interception else result
-
-    def _headers(self, execution: Execution) -> dict[str, str]:
-        envelope = execution.envelope
-        headers = {
-            "x-correlation-id": execution.correlation_id,
-            "x-request-id": execution.attempt_request_id,
-        }
-        if envelope.idempotency_key is not None:
-            headers["idempotency-key"] = envelope.idempotency_key
-        headers.update(trace_headers(envelope.traceparent, envelope.tracestate))
-        scheme = self._schemes.get(execution.service.name)
-        if scheme is not None:
-            headers.update(scheme.headers())
-        return headers
-
-
-def _whole(header: object) -> int:
-    """A small count from a message, whoever wrote it."""
-    return header if type(header) is int and 0 <= header < _MOST_PARKS else 0
-
-
-async def _tell_time(client: Any, clock: FleetClock) -> None:
-    """Learn what time it is, before the first deadline is read. Later answers tell it along."""
-    asked_at = clock.monotonic()
-    try:
-        async with asyncio.timeout(_ASKING_S):
-            seconds, microseconds = await client.time()
-    except Exception as error:  # it goes on without, whatever it is
-        _log.warning(
-            "the fleet's Redis does not answer (%s); deadlines are read by this host's clock", type(error).__name__
-        )
-    else:
-        clock.observe(seconds + microseconds / 1e6, asked_at, clock.monotonic())

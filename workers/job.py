@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -42,6 +43,8 @@ class Job:
         started: `time.monotonic()` of its start.
         runtime_s: how long the call itself took.
         outcome: what the tracer is to store, or why there is nothing to store; None for an ordinary task.
+        told: its outcome is on its way to its producer though what follows it is not enqueued.
+        abandoned: says of what follows it that it will not be enqueued, where that is so and is still to be said.
         traced: the tracer's `(failed, value, runtime)`; None if the tracer itself broke, then `broken` says why.
     """
 
@@ -68,6 +71,8 @@ class Job:
     coroutine: asyncio.Task[None] | None = None
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     source: Any = None
+    told: bool = False
+    abandoned: Callable[[], object] | None = None
     #: Has one entry once it is settled who ends the job: see `silence` and `message`.
     _end: dict[str, str] = field(default_factory=dict)
 
@@ -102,10 +107,10 @@ class Job:
         return found
 
     @property
-    def call_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """The call's args and kwargs; `CallRequest` decoded them."""
-        args, kwargs, _ = self.args[3]
-        return args, kwargs
+    def call_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any], Mapping[str, Any]]:
+        """The call's args, kwargs and what Celery is to do with its outcome; `CallRequest` decoded them."""
+        args, kwargs, embed = self.args[3]
+        return args, kwargs, embed or {}
 
     def message(self) -> bytes:
         """The message that the job came with, packed to be parked; the executor calls it right before it does that.
@@ -136,11 +141,17 @@ class Job:
         self.silenced = True
         return True
 
-    def forget_what_follows(self) -> None:
-        """Its callbacks and the next step of its chain are enqueued: the tracer must not do that again."""
+    def give_back(self) -> None:
+        """Put its message back to its queue: the worker is ending, and does not begin with it."""
+        if self.source is not None:
+            # What is not put back goes back with the end of its channel or of this process.
+            with suppress(Exception):
+                self.source.requeue()
+
+    def forget(self, **what: object) -> None:
+        """Put these in the place of what Celery is to do with its outcome: it is done, or will not be."""
         args, kwargs, embed = self.args[3]
-        rest = {**(embed or {}), "callbacks": None, "chain": None}
-        self.args = (*self.args[:3], (args, kwargs, rest), *self.args[4:])
+        self.args = (*self.args[:3], (args, kwargs, {**(embed or {}), **what}), *self.args[4:])
 
     def terminate(self, signal: int | None = None) -> None:
         """End this job alone, without an outcome; Celery calls it on the hub's thread.

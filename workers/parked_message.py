@@ -5,12 +5,9 @@ from typing import Any, Self
 
 from kombu.utils.json import dumps, loads
 
-__all__ = ["MAYBE_HEADER", "PARKS_HEADER", "ParkedMessage"]
+from gateway import message_headers
 
-#: How often the call was parked when its message came back; tells a stale duplicate from the call.
-PARKS_HEADER = "gateway_parks"
-#: 1 if the service may have acted on an attempt before.
-MAYBE_HEADER = "gateway_maybe"
+__all__ = ["ParkedMessage"]
 
 _VERSION = 1
 _PROPERTIES = ("content_type", "content_encoding", "reply_to", "correlation_id", "priority")
@@ -76,8 +73,11 @@ class ParkedMessage:
         Raises:
             ValueError, TypeError, KeyError: it is no parked message.
         """
-        fields: dict[str, Any] = loads(packed)
+        try:
+            fields: dict[str, Any] = loads(packed)
+        except Exception as error:  # kombu's own types fail in their own ways
+            raise ValueError(f"it is not JSON that kombu can read ({type(error).__name__})") from None
         if fields["v"] != _VERSION:
             raise ValueError(f"version {fields['v']} of parked messages is not known")
-        headers = {**fields["headers"], PARKS_HEADER: fields["parks"], MAYBE_HEADER: fields["maybe"]}
+        headers = {**fields["headers"], message_headers.PARKS: fields["parks"], message_headers.MAYBE: fields["maybe"]}
         return cls(queue=fields["queue"], body=fields["body"], headers=headers, properties=fields["properties"])

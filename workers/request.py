@@ -1,5 +1,6 @@
 """The worker's view of one call: what operators and events may see of it, and nothing more."""
 
+from datetime import UTC, datetime
 from typing import Any
 from weakref import ref
 
@@ -8,9 +9,15 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from gateway import routing
+from gateway.call_amqp import name_callbacks
 from workers.job import Job, Stage
 
-__all__ = ["CallRequest"]
+__all__ = ["SHORT_S", "CallRequest"]
+
+#: A countdown of up to so many seconds is waited for in the worker, by Celery's timer. A longer one is not: its message
+#: would be held here until then, without a bound on how many, and on Redis be delivered to another worker meanwhile.
+#: Such a call is taken at once, and deferred by `Executor.perform`.
+SHORT_S = 5.0
 
 
 class CallRequest(Request):
@@ -20,6 +27,7 @@ class CallRequest(Request):
     _request_dict: dict[str, Any]
     _apply_result: Any
     _already_revoked: bool
+    _eta: datetime | None
     _app: Any
     _type: str
     acknowledged: bool
@@ -38,6 +46,9 @@ class CallRequest(Request):
         self._kwargsrepr = summary or "{}"
         # The tracer takes them from here; where one is empty, it would represent the payload itself.
         self._request_dict.update(shadow=self.name, argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
+        name_callbacks(self.id, self._payload[2])
+        if self._eta is not None and (self._eta - datetime.now(UTC)).total_seconds() > SHORT_S:
+            self._eta = None
         # Decoded once: the tracer decodes again only what has a content type.
         self._body = self._payload
         self._content_type = self._content_encoding = None

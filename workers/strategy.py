@@ -19,10 +19,19 @@ logger = get_logger(__name__)
 Field = tuple[str, str]
 
 
-def _is_signatures(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, dict) and isinstance(item.get("task"), str) for item in value
+def _is_signature(value: object) -> bool:
+    """As Celery writes one: its canvas reads all four, and fails on one that lacks any, when the call has ended."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("task"), str)
+        and isinstance(value.get("args"), list | tuple)
+        and isinstance(value.get("kwargs"), dict)
+        and isinstance(value.get("options"), dict)
     )
+
+
+def _is_signatures(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_signature, value))
 
 
 def _is_limit(value: object) -> bool:
@@ -64,14 +73,13 @@ _HEADERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "replaced_task_nesting": (lambda value: isinstance(value, int), "an integer"),
 }
 
+_SIGNATURES = "a list of signatures with task, args, kwargs and options"
+
 _EMBED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "callbacks": (_is_signatures, "a list of signatures"),
-    "errbacks": (_is_signatures, "a list of signatures"),
-    "chain": (_is_signatures, "a list of signatures"),
-    "chord": (
-        lambda value: isinstance(value, dict) and isinstance(value.get("task"), str),
-        "a signature",
-    ),
+    "callbacks": (_is_signatures, _SIGNATURES),
+    "errbacks": (_is_signatures, _SIGNATURES),
+    "chain": (_is_signatures, _SIGNATURES),
+    "chord": (_is_signature, "a signature with task, args, kwargs and options"),
 }
 
 

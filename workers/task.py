@@ -32,6 +32,7 @@ class Performer(Protocol):
         kwargs: Mapping[str, Any],
         headers: Mapping[str, Any],
         message: Callable[[], bytes],
+        embed: Mapping[str, Any] | None = None,
     ) -> Reply | ServiceError | Parked | Dropped:
         """Perform one call.
 
@@ -42,6 +43,7 @@ class Performer(Protocol):
             headers: the message's headers with what Celery added (`delivery_info`, `properties`, …).
             message: gives the message, packed to be parked. Call it right before that: from then on the call is not
                 cancelled any more, and is expected to end within seconds.
+            embed: what Celery is to do with the outcome: callbacks, error callbacks, chain, chord.
 
         Returns:
             The outcome, which is stored. For `Parked` and `Dropped` nothing is, and the message is acknowledged.
@@ -56,6 +58,13 @@ class Performer(Protocol):
 
         Called on the loop for a revoked call, right after its cancelled `perform` ended. The error says whether the
         service may have acted.
+        """
+        ...
+
+    def stored(self, call_id: str) -> None:
+        """The outcome that `perform` returned is stored, or nobody will store it any more.
+
+        Called once for each call that has an outcome, on another thread than the loop's.
         """
         ...
 

@@ -154,7 +154,7 @@ class Unparker:
         if connection is not None:
             # It is lost; how it ends is of no interest.
             with suppress(Exception):
-                connection.collapse()
+                connection.collect()
 
     def _publish(self, claims: Iterable[Claim]) -> None:
         lost: list[tuple[str, str, str]] = []

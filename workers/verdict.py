@@ -7,10 +7,10 @@ import msgspec
 
 from workers.resilience.breaker import Permit
 
-__all__ = ["Ask", "Cancelled", "Drop", "Elsewhere", "Go", "Late", "Past", "Verdict", "Wait", "Why"]
+__all__ = ["Ask", "Cancelled", "Drop", "Elsewhere", "Go", "Late", "Past", "Poison", "Verdict", "Wait", "Why"]
 
 #: What an attempt waits for.
-Why = Literal["breaker", "limit", "concurrency", "budget"]
+Why = Literal["breaker", "limit", "concurrency", "budget", "quarantine", "store", "paused"]
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -26,6 +26,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         patience_s: how long it would wait in the worker.
         hedge: it would run beside another attempt.
         life_s: how long it takes at most, from its start.
+        recorded: the message was delivered before, and its producer had made a record of the call.
     """
 
     call_id: str
@@ -38,6 +39,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     patience_s: float
     hedge: bool
     life_s: float
+    recorded: bool = False
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -108,6 +110,19 @@ class Late(msgspec.Struct, frozen=True):
     past: Past = Past()
 
 
+class Poison(msgspec.Struct, frozen=True):
+    """Too many workers have ended while they had an attempt of it on the wire.
+
+    Attributes:
+        token, number: as in `Go`.
+        deaths: how many workers.
+    """
+
+    token: int
+    number: int
+    deaths: int
+
+
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
     """Another worker, or another task of this one, has the call for `for_s` seconds at least."""
@@ -135,4 +150,4 @@ class Cancelled:
     attempts: int = 0
 
 
-Verdict = Go | Wait | Late | Elsewhere | Drop | Cancelled
+Verdict = Go | Wait | Late | Poison | Elsewhere | Drop | Cancelled

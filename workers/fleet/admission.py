@@ -9,13 +9,14 @@ from gateway.policy import Policy
 from gateway.records import GRACE_S, RESULT_EXPIRES_S
 from workers.execution import NO_PROBE
 from workers.resilience.breaker import Permit
-from workers.verdict import Ask, Cancelled, Drop, Elsewhere, Go, Late, Past, Verdict, Wait
+from workers.verdict import Ask, Cancelled, Drop, Elsewhere, Go, Late, Past, Poison, Verdict, Wait
 
-__all__ = ["LEASE_S", "Admission"]
+__all__ = ["LEASE_S", "MOST_DEATHS", "Admission"]
 
 #: How long a call belongs to a worker that says nothing more. It is renewed while the call runs.
 LEASE_S = 10.0
-
+#: Workers that may end with an attempt of one call on the wire; after so many the call is taken for the cause.
+MOST_DEATHS = 3
 
 _PROBE = Permit(probe=True)
 _NOTHING = Past()
@@ -42,6 +43,7 @@ class Admission:
                 "now": 0,
                 "worker": self._worker,
                 "lease_s": LEASE_S,
+                "most_deaths": MOST_DEATHS,
                 "expires_s": RESULT_EXPIRES_S + GRACE_S,
                 "results": self._results,
                 "services": {ask.service: self._terms[ask.service] for ask in asks},
@@ -59,6 +61,8 @@ class Admission:
                 return Wait(token, number, why, _known(estimate_s), _known(due_s), _past(past))
             case ["late", token, number, why, *past]:
                 return Late(token, number, why, _past(past))
+            case ["poison", token, number, deaths]:
+                return Poison(token, number, deaths)
             case ["elsewhere", for_s]:
                 return Elsewhere(float(for_s))
             case ["drop", why]:

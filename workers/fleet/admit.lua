@@ -2,19 +2,22 @@
 --
 -- ARGV[1], JSON: {
 --   now: Unix seconds, or 0 for this server's clock;  worker: name;  lease_s;  expires_s: a record's life;
+--   most_deaths: workers that may end while they have an attempt of a call on the wire; a call that ended two goes
+--   while no other such call does, so that the one which ends them takes none with it;
 --   results: prefix of the keys of results;
 --   services: {name: {interval, burst, concurrency, adaptive, breaker, probes, share, per_s}};
---   asks: [[id, service, number, token, owner, parks, left_s, patience_s, hedge, life_s]]
+--   asks: [[id, service, number, token, owner, parks, left_s, patience_s, hedge, life_s, recorded]]
 -- }
 -- number: of the attempt to be started; token: of the lease, 0 for who has none yet; owner: names the
 -- one execution that asks, so that it finds its own lease again when an answer was lost; parks: how often the message says
 -- that it was parked; left_s: until the deadline; patience_s: how long the worker would wait by itself; life_s: how long
--- the attempt can take at most.
+-- the attempt can take at most; recorded: the message comes again, and its producer had made a record of the call.
 --
 -- Returns JSON: {now, answers: [[...]], services: {service: [phase, until, concurrency]}}. An answer is one of
 --   ["go", token, number, wait_s, probe, in_flight, interrupted, free, maybe, spent]
 --   ["hold", token, number, why, estimate_s, due_s, interrupted, free, maybe, spent]   -1: not known, or a gate decides
 --   ["late", token, number, why, interrupted, free, maybe, spent]                       its deadline has passed
+--   ["poison", token, number, deaths]                                                   it ended too many workers
 --   ["elsewhere", seconds]   ["drop", why]   ["cancelled", maybe, attempts]
 -- The names of the keys are described in gateway/fleet_keys.py, the record's fields in gateway/records.py. The rules of
 -- rate, budget and breaker are those of workers/resilience/, which a test holds against each other.
@@ -26,7 +29,7 @@ if now == 0 then
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 local call = redis.call
-local BUDGET_MOST = 100
+local BUDGET_MOST, QUARANTINE_S, DEATHS_MOST, SUSPECT_DEATHS = 100, 1, 10, 2
 
 local states = {}
 
@@ -44,6 +47,8 @@ local function read(name)
   else
     state.phase, state.till = 'closed', 0
   end
+  local paused = call('HGET', 'gateway:paused:' .. name, 'until')
+  state.paused = paused == 'inf' and math.huge or tonumber(paused or '0')
   local l = call('HMGET', 'gateway:limit:' .. name, 'tat', 'blocked_until', 'adaptive')
   state.tat = tonumber(l[1] or '0')
   state.blocked = tonumber(l[2] or '0')
@@ -86,18 +91,19 @@ local function ask_breaker(state, hedge)
 end
 
 local function answer(ask)
-  local id, name, number, token, owner, parks, left, patience, hedge, life = unpack(ask)
+  local id, name, number, token, owner, parks, left, patience, hedge, life, recorded = unpack(ask)
   local state = read(name)
   local policy = state.policy
   local key = 'gateway:call:' .. id
   local r = call('HMGET', key, 'state', 'lease', 'lease_until', 'attempts', 'parks', 'open', 'free', 'maybe', 'spent',
-    'paid', 'why', 'owner')
+    'paid', 'why', 'owner', 'interrupted', 'deaths', 'alone', 'poison')
   local free, maybe, spent = tonumber(r[7] or '0'), tonumber(r[8] or '0'), tonumber(r[9] or '0')
-  local paid = tonumber(r[10] or '0')
+  local paid, deaths = tonumber(r[10] or '0'), tonumber(r[14] or '0')
   local interrupted = 0
   local mine = r[12] == owner
+  -- Also without a lease: a worker that could not ask for one may have sent it.
+  if token == 0 and not mine and call('EXISTS', request.results .. id) == 1 then return {'drop', 'it has its outcome'} end
   if token == 0 and r[2] and not mine then
-    if call('EXISTS', request.results .. id) == 1 then return {'drop', 'it has its outcome'} end
     -- Cancelled or not: who has it tells what became of it.
     local lease_until = tonumber(r[3] or '0')
     if lease_until > now then return {'elsewhere', lease_until - now} end
@@ -107,19 +113,37 @@ local function answer(ask)
       if r[1] == 'running' then interrupted = 1 elseif r[1] == 'cancelled' then maybe = 1 end
     end
   end
+  if recorded and token == 0 and not r[1] and not r[2] and call('EXISTS', key) == 0 then
+    -- Records live longer than calls, so this server has lost its data. Where the message was before, it may have been sent.
+    interrupted = 1
+  end
   if r[1] == 'cancelled' then return {'cancelled', maybe, tonumber(r[4] or '0')} end
   if token == 0 and mine then
-    -- Its own question, whose answer was lost.
+    -- Its own question, whose answer was lost, with what it said of the owner before.
     token, number = tonumber(r[2]), math.max(number, tonumber(r[4] or '0') + 1)
+    interrupted = tonumber(r[13] or '0')
+    -- Not from what the record says of deaths: its own attempt, if it was let go, has changed that.
+    if tonumber(r[16] or '-1') == token then return {'poison', token, number, deaths} end
   elseif token == 0 or not r[2] then
     -- A record that is gone: records live longer than calls, so this server has lost its data.
     if token == 0 then number = math.max(number, tonumber(r[4] or '0') + 1) end
     -- Higher than any that it gave before, if it forgot.
     token = call('HINCRBY', key, 'lease', token + 1)
     call('HSET', key, 'state', 'running', 'worker', request.worker, 'service', name, 'owner', owner,
-      'lease_until', string.format('%.3f', now + request.lease_s))
+      'lease_until', string.format('%.3f', now + request.lease_s), 'interrupted', interrupted)
     call('HSETNX', key, 'deadline_at', string.format('%.3f', now + left))
     call('EXPIRE', key, math.ceil(request.expires_s + math.max(0, left)))
+    if interrupted == 1 then
+      -- Whoever comes after this one, should it end before it has an outcome, learns it too.
+      if not r[6] then call('HSET', key, 'open', 1) end
+      deaths = call('HINCRBY', key, 'deaths', 1)
+      -- One that was not alone may have been beside the cause, or had its answer already.
+      local cause = tonumber(r[15] or '0') > 0
+      if deaths >= request.most_deaths and (cause or deaths >= DEATHS_MOST) then
+        call('HSET', key, 'poison', token)
+        return {'poison', token, number, deaths}
+      end
+    end
   elseif tonumber(r[2]) ~= token then
     return {'drop', 'another worker took it over'}
   end
@@ -127,7 +151,7 @@ local function answer(ask)
     local why = ''
     if r[1] == 'parked' then
       -- What stands in its way now counts more than what it was parked for.
-      why = state.phase ~= 'closed' and 'breaker' or state.blocked > now and 'limit' or r[11] or ''
+      why = state.paused > now and 'paused' or state.phase ~= 'closed' and 'breaker' or state.blocked > now and 'limit' or r[11] or ''
     end
     return {'late', token, number, why, interrupted, free, maybe, tostring(spent)}
   end
@@ -136,6 +160,23 @@ local function answer(ask)
     return {'hold', token, number, why, tostring(estimate), tostring(due), interrupted, free, maybe, tostring(spent)}
   end
 
+  local member = id .. '#' .. number
+  local suspect = deaths >= math.max(1, math.min(SUSPECT_DEATHS, request.most_deaths - 1))
+  if suspect then
+    if hedge then return hold('budget', -1, -1) end
+    local other = call('GET', 'gateway:suspect')
+    local holder = other and string.match(other, '^(.*)#')
+    if holder and holder ~= id then
+      -- Its worker may have ended: then it has no lease.
+      local lease_until = call('HGET', 'gateway:call:' .. holder, 'lease_until')
+      if tonumber(lease_until or '0') > now then return hold('quarantine', -1, QUARANTINE_S) end
+    end
+  end
+
+  -- Before the breaker, which goes on from where it is: a probe that is due would not be sent.
+  if state.paused > now then
+    return hold('paused', state.paused == math.huge and -1 or state.paused - now, -1)
+  end
   local open_s, probe = ask_breaker(state, hedge)
   if open_s then return hold('breaker', open_s, -1) end
   if state.blocked > now then return hold('limit', state.blocked - now, -1) end
@@ -167,7 +208,10 @@ local function answer(ask)
     state.tokens, state.budget_changed = math.min(BUDGET_MOST, state.tokens + policy.share), true
   end
 
-  local member = id .. '#' .. number
+  if suspect then
+    call('SET', 'gateway:suspect', member, 'EX', math.ceil(wait + life))
+    call('HSET', key, 'alone', number)
+  end
   local dead_at = string.format('%.3f', now + wait + life)
   if policy.interval > 0 then
     state.tat, state.limit_changed = math.max(state.tat, now) + policy.interval, true

@@ -162,11 +162,14 @@ local function let_through(service)
   local phase = service.breaker and b[1] or 'closed'
   local till, blocked = number(b[2], 0), number(l[1], 0)
 
+  local paused = number(redis.call('HGET', 'gateway:paused:' .. name, 'until'), 0)
+
   local is_open = phase == 'open' and now < till
   local opens = blocked
   if is_open and till < math.huge then opens = math.max(opens, till) end
+  if paused < math.huge then opens = math.max(opens, paused) end
   let_end(name, opens)
-  if is_open or blocked > now then return end
+  if is_open or blocked > now or paused > now then return end
 
   local limit = service.concurrency
   if service.adaptive and l[2] then
@@ -196,8 +199,8 @@ local function let_through(service)
 
   local tokens
   if not probing then
-    -- After a block of the service's own, too.
-    tokens = ramp_credit(math.max(number(b[4], 0), blocked), ramp)
+    -- After a block of the service's own, and after a pause, too.
+    tokens = ramp_credit(math.max(number(b[4], 0), blocked, paused), ramp)
     free = math.min(free, math.floor(tokens))
   end
 
@@ -223,7 +226,7 @@ local function let_through(service)
 end
 
 -- Every key of a service: gateway/fleet_keys.py.
-local KINDS = {'breaker', 'probes', 'limit', 'inflight', 'budget', 'ramp', 'parked', 'parked-deadlines',
+local KINDS = {'breaker', 'paused', 'probes', 'limit', 'inflight', 'budget', 'ramp', 'parked', 'parked-deadlines',
   'parked-messages'}
 
 local function is_anything_left(service)

@@ -21,10 +21,11 @@ from workers.fleet.leases import Leases
 from workers.fleet.line import AwayError, Line
 from workers.fleet.own_view import OwnView
 from workers.fleet.reports import End, Reports
+from workers.observation import Stream
 from workers.resilience.admit import PATIENCE_S
 from workers.resilience.health import Health, health_of
 from workers.resilience.latency import Latencies
-from workers.verdict import Ask, Go, Late, Past, Verdict, Wait
+from workers.verdict import Ask, Go, Late, Past, Poison, Verdict, Wait
 
 __all__ = ["SharedFleet"]
 
@@ -48,17 +49,25 @@ class SharedFleet:
         worker: this worker's name.
         results: prefix of the keys of results.
         clock: learns the time of that Redis.
+        stream: is told what breakers do.
     """
 
     def __init__(
-        self, client: Any, services: Mapping[str, Service], *, worker: str, results: str, clock: FleetClock
+        self,
+        client: Any,
+        services: Mapping[str, Service],
+        *,
+        worker: str,
+        results: str,
+        clock: FleetClock,
+        stream: Stream,
     ) -> None:
         policies: dict[str, Policy] = {name: service.policy for name, service in services.items()}
         self._clock = clock
         self._reports = Reports(policies, worker=worker)
         self._line = Line(client, Admission(policies, worker=worker, results=results), self._reports, clock)
         self._leases = Leases(client, lease_s=LEASE_S)
-        self._views = {name: OwnView(name, policy) for name, policy in policies.items()}
+        self._views = {name: OwnView(name, policy, stream) for name, policy in policies.items()}
         self._latencies = Latencies()
         #: Who waits for a place at a service, first come first; a dict, since one that gives up leaves the middle.
         self._waiting: defaultdict[str, dict[asyncio.Future[None], None]] = defaultdict(dict)
@@ -79,13 +88,15 @@ class SharedFleet:
             patience_s=min(PATIENCE_S, max(0.0, left)),
             hedge=execution.hedge,
             life_s=policy.timeouts.attempt + _DEAD_AFTER_S,
+            recorded=progress.redelivered and progress.recorded,
         )
-        verdict = await self._ask(ask, redelivered=progress.redelivered)
-        if isinstance(verdict, Go | Wait | Late) and progress.token == 0 and verdict.token > 0:
+        verdict = await self._ask(ask, execution)
+        if isinstance(verdict, Go | Wait | Late | Poison) and progress.token == 0 and verdict.token > 0:
             self._leases.hold(execution.call_id, verdict.token)
         return verdict
 
-    async def _ask(self, ask: Ask, *, redelivered: bool) -> Verdict:
+    async def _ask(self, ask: Ask, execution: Execution) -> Verdict:
+        redelivered = execution.progress.redelivered
         view = self._views[ask.service]
         try:
             verdict = await self._line.ask(ask)
@@ -98,6 +109,9 @@ class SharedFleet:
             return verdict
         if ask.left_s <= 0:
             return Late(ask.token, ask.number, "", Past(interrupted=redelivered and ask.token == 0))
+        if not await execution.idempotent():
+            # Should this worker die with it, nothing would tell the next one that it may have been sent.
+            return Wait(ask.token, ask.number, "store", None, past=Past(interrupted=redelivered and ask.token == 0))
         verdict = view.decide(ask, self._clock.now())
         if redelivered and ask.token == 0:
             # Nobody can say what became of it where it was before.
@@ -142,10 +156,7 @@ class SharedFleet:
         self._wake_one(name)
 
     def let_go(self, execution: Execution) -> None:
-        """The call has left this worker, or has its outcome. Its lease runs out by itself.
-
-        Not at once: a duplicate of the message must not begin the call anew while the outcome is being stored.
-        """
+        """The call has left this worker, or its outcome is stored. Its lease is not renewed any more. On any thread."""
         self._leases.release(execution.call_id, execution.progress.token)
 
     def give_back(self, execution: Execution, *, acted: bool) -> None:

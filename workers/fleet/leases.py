@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.records import GRACE_S, RESULT_EXPIRES_S
 from workers.fleet.script import Script
 
 __all__ = ["Leases"]
@@ -40,7 +41,7 @@ class Leases:
             self._task = asyncio.get_running_loop().create_task(self._renew())
 
     def release(self, call_id: str, token: int) -> None:
-        """It is no more."""
+        """It is no more. On any thread, unlike all else here."""
         self._held.pop((call_id, token), None)
         self._lost.discard((call_id, token))
 
@@ -52,12 +53,17 @@ class Leases:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             since = monotonic() - self._lease_s / 3
-            old = [held for held, began in self._held.items() if began <= since]
+            old = [held for held, began in tuple(self._held.items()) if began <= since]
             for start in range(0, len(old), _MOST):
                 await self._renew_some(old[start : start + _MOST])
 
     async def _renew_some(self, held: list[tuple[str, int]]) -> None:
-        request = {"now": 0, "lease_s": self._lease_s, "calls": held}
+        request = {
+            "now": 0,
+            "lease_s": self._lease_s,
+            "expires_s": RESULT_EXPIRES_S + GRACE_S,
+            "calls": held,
+        }
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 lost = set(msgspec.json.decode(await self._script.run(self._client, msgspec.json.encode(request))))

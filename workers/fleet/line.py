@@ -153,6 +153,7 @@ class Line:
                 # A lease that the call had before is given back by whoever runs it.
                 over=ask.token == 0,
                 maybe_sent=False,
+                unused=ask.hedge and isinstance(verdict, Go),
             )
         )
 

@@ -1,7 +1,8 @@
 """What one worker knows of a service by itself: what it counts for the fleet, and decides by while Redis is away."""
 
 from gateway.policy import Policy
-from workers.fleet.phase_log import PhaseLog
+from workers.fleet.phase_listener import PhaseListener
+from workers.observation import Stream
 from workers.resilience.adaptive import Adaptive
 from workers.resilience.breaker import Breaker, Permit
 from workers.resilience.budget import Budget
@@ -18,6 +19,7 @@ class OwnView:
     Args:
         service: its name.
         policy: of the service.
+        stream: is told what its breaker does.
 
     Attributes:
         breaker: counts failures.
@@ -26,10 +28,10 @@ class OwnView:
         in_flight: attempts of this worker.
     """
 
-    def __init__(self, service: str, policy: Policy) -> None:
+    def __init__(self, service: str, policy: Policy, stream: Stream) -> None:
         self.service = service
         self.policy = policy
-        self.breaker = Breaker(service, policy.breaker, [PhaseLog()])
+        self.breaker = Breaker(service, policy.breaker, [PhaseListener(stream)])
         self.penalty = Penalty()
         self.adaptive = Adaptive(policy.limit) if policy.limit.adaptive else None
         self.in_flight = 0

@@ -4,7 +4,7 @@
 --   now     Unix seconds; absent: this server's clock
 --   ttl     seconds that a record is kept beyond its deadline
 --   calls   a list of {id, service, message, due (absent: at once), deadline_at, token (0: no lease could be had), owner,
---           attempts, free, maybe, spent, paid, why}; or, for a message whose call runs elsewhere, of {id, service,
+--           attempts, free, maybe, spent, paid, why, history (absent: nothing new)}; or, for a message whose call runs elsewhere, of {id, service,
 --           message, due, owner, maybe, copy: how often the message says that it was parked}
 --   forget  a list of {id, service, token}: parked by an earlier run whose answer never arrived, and ended since
 -- Returns JSON: a list of 1 (parked) or 0 (the call belongs to another by now), one for each of `calls`.
@@ -41,10 +41,21 @@ local function park(call)
   local record = redis.call('HMGET', key, 'lease', 'state', 'lease_until', 'owner', 'paid')
   -- By its name too: a worker that did not get the answer to its question does not know its token.
   local mine = tonumber(record[1] or 0) == call.token or record[4] == call.owner
-  if not mine and call.token == 0 and record[2] ~= 'parked' and tonumber(record[3] or 0) <= now then
-    -- Its worker could not ask for a lease, and nobody has one.
+  local state = 'parked'
+  -- Its worker could not ask for a lease, and nobody has one.
+  local is_free = not mine and call.token == 0 and record[2] ~= 'parked' and tonumber(record[3] or 0) <= now
+  if is_free then
     mine = true
     redis.call('HINCRBY', key, 'lease', 1)
+  end
+  if mine and call.token == 0 then
+    -- It had no answer, so it cannot know what the one before it began. Whoever gets the call next learns that an attempt
+    -- was cut off, and not only that the call was parked.
+    local before = redis.call('HMGET', key, 'maybe', 'open', 'attempts', 'interrupted')
+    local is_cut = before[4] == '1' or (is_free and tonumber(before[2] or 0) > 0)
+    if before[1] == '1' then call.maybe = 1 end
+    if record[2] == 'running' and is_cut then call.maybe, state = 1, 'running' end
+    call.attempts = math.max(call.attempts, tonumber(before[3] or 0))
   end
   if not mine and not record[1] and redis.call('EXISTS', key) == 0 then
     -- Records live longer than calls: this server has lost its data, and nobody else has the call.
@@ -55,22 +66,36 @@ local function park(call)
   local cancelled = record[2] == 'cancelled'
   local parks = redis.call('HINCRBY', key, 'parks', 1)
   redis.call('HSET', key,
-    'state', cancelled and 'cancelled' or 'parked', 'lease_until', 0, 'owner', '',
+    'state', cancelled and 'cancelled' or state, 'lease_until', 0, 'owner', '',
     'attempts', call.attempts, 'free', call.free, 'maybe', call.maybe, 'spent', seconds(call.spent),
     'paid', math.max(call.paid, tonumber(record[5] or 0)), 'why', call.why, 'service', call.service,
     'deadline_at', seconds(call.deadline_at))
   redis.call('EXPIREAT', key, math.ceil(call.deadline_at + asked.ttl))
+  if call.history then
+    -- JSON arrays, of which the last parkings' are kept: an outage can go on for long.
+    local known = redis.call('HGET', key, 'history')
+    if known and #known < 10000 then
+      redis.call('HSET', key, 'history', string.sub(known, 1, -2) .. ',' .. string.sub(call.history, 2))
+    else
+      redis.call('HSET', key, 'history', call.history)
+    end
+  end
   -- Deadline 0: it leaves at once, and its worker says that it was cancelled.
   put(call, call.id, call.due or now, cancelled and 0 or seconds(call.deadline_at), parks)
   return 1
 end
 
 for _, gone in ipairs(asked.forget or {}) do
-  local record = redis.call('HMGET', 'gateway:call:' .. gone.id, 'lease', 'state')
-  if tonumber(record[1] or 0) == gone.token and record[2] == 'parked' then
-    redis.call('ZREM', 'gateway:parked:' .. gone.service, gone.id)
+  local key = 'gateway:call:' .. gone.id
+  local record = redis.call('HMGET', key, 'lease', 'state')
+  if tonumber(record[1] or 0) == gone.token and record[2] == 'parked'
+    and redis.call('ZREM', 'gateway:parked:' .. gone.service, gone.id) == 1 then
     redis.call('ZREM', 'gateway:parked-deadlines:' .. gone.service, gone.id)
     redis.call('HDEL', 'gateway:parked-messages:' .. gone.service, gone.id)
+    -- The message that it had before is the call's again: should its worker end before it can tell the outcome, that one
+    -- comes again, and must not be taken for one that was parked.
+    redis.call('HINCRBY', key, 'parks', -1)
+    redis.call('HSET', key, 'state', 'pending')
   end
 end
 

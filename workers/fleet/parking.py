@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.dead_letter import AttemptMade, pack_history
 from gateway.records import GRACE_S, RESULT_EXPIRES_S
 from gateway.redis_client import open_async
 from workers.fleet.batch import Batch
@@ -55,6 +56,7 @@ class ParkingLot:
         spent_s: float,
         paid: int,
         why: str,
+        history: Sequence[AttemptMade] = (),
     ) -> bool:
         """Park a call. It comes back with a header `gateway_parks`, which counts how often it was parked.
 
@@ -71,6 +73,7 @@ class ParkingLot:
             owner: as in `workers.verdict.Ask`.
             attempts, free, maybe, spent_s, paid: what the record keeps, see `gateway.records`.
             why: one line for operators.
+            history: the attempts of this worker, for the record.
 
         Returns:
             False if the call belongs to another worker by now; nothing was written then.
@@ -95,6 +98,8 @@ class ParkingLot:
         }
         if until is not None:
             call["due"] = until
+        if history:
+            call["history"] = pack_history(history)
         return await self._put(call)
 
     async def postpone(
@@ -145,8 +150,13 @@ class ParkingLot:
             self._doubtful.extend({name: call[name] for name in ("id", "service", "token")} for call in calls)
             why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise ParkingError(f"the call could not be parked: the result store does not answer ({why})") from None
-        for _ in forgotten:
-            self._doubtful.popleft()
+        if self._doubtful:
+            # What was parked now is in doubt no more, however often it was tried: a later run must not take it back.
+            known = {(call["id"], call["token"]) for call in calls}
+            left = islice(self._doubtful, len(forgotten), None)
+            self._doubtful = deque(
+                (gone for gone in left if (gone["id"], gone["token"]) not in known), maxlen=_MOST_DOUBTFUL
+            )
         return answers
 
     async def close(self) -> None:

@@ -3,11 +3,12 @@
 -- ARGV[1], JSON: {
 --   now: Unix seconds, or 0 for this server's clock;  worker: name;
 --   services: {name: {reset_s, threshold}};
---   ends: [[id, service, number, token, health, probe, over, maybe, limited]];
+--   ends: [[id, service, number, token, health, probe, over, maybe, limited, unused]];
 --   trips: [[service, reason]];  blocks: [[service, retry_after_s or -1]];  adaptive: [[service, concurrency]]
 -- }
 -- health: "good", "bad", "neutral"; over: this worker gives the call back without an outcome;
 -- maybe: the service may have acted on the attempt. limited: the service said that it is asked too often;
+-- unused: it was paid for and not sent, and the retry budget has its token back;
 -- number 0 stands for a call, and not for an attempt.
 --
 -- Returns JSON: {now, services: {service: [phase, until, 0]}}.
@@ -54,14 +55,20 @@ local function probe_ended(name, member, health)
 end
 
 local seen, good = {}, {}
+local suspect = #request.ends > 0 and call('GET', 'gateway:suspect')
 for _, item in ipairs(request.ends) do
-  local id, name, number, token, health, probe, over, maybe, limited = unpack(item)
+  local id, name, number, token, health, probe, over, maybe, limited, unused = unpack(item)
   seen[name] = true
   local undone = number > 0 and not maybe and (health ~= 'good' or limited)
   if number > 0 then
     local member = id .. '#' .. number
     call('ZREM', 'gateway:inflight:' .. name, member)
+    if member == suspect then
+      call('DEL', 'gateway:suspect')
+      if call('EXISTS', 'gateway:call:' .. id) == 1 then call('HSET', 'gateway:call:' .. id, 'alone', 0) end
+    end
     if probe then probe_ended(name, member, health) end
+    if unused then call('HINCRBYFLOAT', 'gateway:budget:' .. name, 'tokens', 1) end
     if health == 'good' and not limited then good[name] = true end
   end
   -- `open` stays after an answer: if this worker dies before the outcome is stored, nobody can tell it from one

@@ -27,6 +27,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         over: this worker gives the call back without an outcome.
         maybe_sent: the service may have acted on one of the call's attempts.
         limited: the service said that it is asked too often.
+        unused: the retry budget paid for it, and it was never sent: the first attempt was answered meanwhile.
     """
 
     call_id: str
@@ -38,6 +39,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     over: bool
     maybe_sent: bool
     limited: bool = False
+    unused: bool = False
 
 
 @dataclass(slots=True)

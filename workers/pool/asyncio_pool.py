@@ -2,8 +2,9 @@
 
 Four places, each in its own thread. The worker's *hub* takes messages and gets every callback: acknowledgements are not
 thread-safe. The *loop* performs calls. The *finisher* runs Celery's tracer for a call whose outcome is known, so that a
-result backend that is slow or gone never stops heartbeats, remote control and signals. A few *ordinary* threads run the
-tasks that are not calls (`celery.chord_unlock`, callbacks).
+result backend that is slow or gone never stops heartbeats, remote control and signals; it has a thread of its own for
+those after which something is enqueued, so that neither does a broker. A few *ordinary* threads run the tasks that are
+not calls (`celery.chord_unlock`, callbacks).
 
 Select it with `worker_pool = "workers.pool:AsyncioPool"`.
 """
@@ -22,13 +23,14 @@ from kombu.utils.compat import detect_environment
 
 from gateway.errors import ServiceError
 from workers.job import Job, Stage
-from workers.outcomes import Dropped, Parked
 from workers.pool.bell import Bell
 from workers.pool.drain import COLD_GRACE_S, STORE_GRACE_S, Drain, worker_state
 from workers.pool.ending import announce, cancelled_unsent, expired_unsent, give_up
+from workers.pool.finisher import Finisher
 from workers.pool.jobs import Jobs
 from workers.pool.lane import Lane
 from workers.pool.loop import CallLoop
+from workers.pool.stop_signals import StopSignals
 from workers.pool.tracer import TracerThreads
 from workers.task import CallTask
 
@@ -82,6 +84,7 @@ class AsyncioPool(BasePool):
         self._pid = os.getpid()
         task.pool = self
         self._bell = Bell()
+        self.stop_signals = StopSignals(self._bell)
         self._drain = Drain(
             self._bell,
             self._jobs,
@@ -89,7 +92,7 @@ class AsyncioPool(BasePool):
             give_up=self._give_up,
             store_grace_s=float(self.app.conf.get("gateway_store_grace_s", STORE_GRACE_S)),
         )
-        self._finisher = TracerThreads("gateway-finisher", 1, self._bell.post)
+        self._finisher = Finisher(self._bell.post, lambda: task.backend)
         self._ordinary_threads = TracerThreads("gateway-task", ORDINARY_THREADS, self._bell.post)
         self._loop = CallLoop(
             task.executor_factory,
@@ -111,6 +114,15 @@ class AsyncioPool(BasePool):
         self._drain.hub = loop
         loop.add_reader(self._bell.fileno(), self._bell.answer)
 
+    @property
+    def calls(self) -> CallLoop | None:
+        """The loop that performs calls, once it is started."""
+        return self._loop
+
+    def ask_hub(self, answer: Callable[[], object]) -> None:
+        """Have this called on the hub's thread, as soon as it gets to it. On any thread."""
+        self._bell.post(answer)
+
     # -- taking jobs ---------------------------------------------------------------------------------------------------
 
     def apply_async(self, target: Callable[..., Any], args: Any = None, kwargs: Any = None, **options: Any) -> Job:
@@ -121,7 +133,8 @@ class AsyncioPool(BasePool):
         is_call = isinstance(self.app.tasks.get(args[0]), CallTask)
         lane = self._jobs.calls if is_call else self._jobs.ordinary
         job = Job.of(target, args, options, partial(self._terminate, lane))
-        self._jobs.offer(lane, job)
+        if not self._jobs.offer(lane, job):
+            job.give_back()
         return job
 
     def refuse(self, target: Callable[..., Any], args: Any, *, expired: bool, **options: Any) -> Job:
@@ -129,6 +142,15 @@ class AsyncioPool(BasePool):
         job = Job.of(target, args, options, partial(self._terminate, self._jobs.calls))
         self._settle(job, expired_unsent(job) if expired else cancelled_unsent(job))
         return job
+
+    def withdraw(self, request: Any) -> bool:
+        """Take a request out that is not begun with, so that its message can go back; False if it is too late.
+
+        Also one that never reached the pool, such as a call with a countdown.
+        """
+        reference = request._apply_result
+        job = reference() if reference is not None else None
+        return reference is None or (job is not None and self._jobs.withdraw(job))
 
     def aside(self, work: Callable[[], object], then: Callable[[], object]) -> None:
         """Do something that may block off the hub, such as storing a result, then `then()` on the hub."""
@@ -155,18 +177,19 @@ class AsyncioPool(BasePool):
     # -- ending jobs ---------------------------------------------------------------------------------------------------
 
     def _settled(self, job: Job) -> None:
-        if isinstance(job.outcome, Parked | Dropped):
-            # Nothing to store: no tracer, and no wait behind those whose outcomes are stored.
-            self._bell.post(partial(self._finish, job))
-        else:
-            self._finisher.trace(job, self._finish)
+        self._finisher.trace(job, self._finish)
 
     def _finish(self, job: Job) -> None:
         try:
             if not job.silenced:
                 announce(job)
         finally:
-            self._jobs.leave(job)
+            self._leave(job)
+
+    def _leave(self, job: Job) -> None:
+        self._jobs.leave(job)
+        if self._loop is not None:
+            self._loop.stored(job)
 
     def _limit_passed(self, job: Job, soft: bool) -> None:
         if job.silenced or job.parking or job.stage is not Stage.RUNNING:
@@ -228,7 +251,10 @@ class AsyncioPool(BasePool):
         """Nothing: all jobs have this process's id. Celery goes on to call `Job.terminate`, which ends the one."""
 
     def flush(self) -> None:
-        """Forget what waits: the connection is lost, and the broker delivers it again."""
+        """Forget what waits: the connection is lost, and the broker delivers it again.
+
+        Not called where messages outlive the connection, see `GatewayConsumer.on_close`.
+        """
         self._jobs.flush()
 
     def _loop_died(self) -> None:
@@ -239,17 +265,18 @@ class AsyncioPool(BasePool):
     # -- stop ----------------------------------------------------------------------------------------------------------
 
     def on_close(self) -> None:
-        """Start no more jobs: what waits goes back to its queue with the channel's end."""
+        """Start no more jobs; `GatewayConsumer` puts what waits back to its queue."""
         self._jobs.close()
         self._finisher.hurry()
 
     def drain(self, timeout_s: float) -> bool:
         """Start nothing more, and wait until all that runs is over and acknowledged; False after `timeout_s`.
 
-        Runs the hub's timers meanwhile. A nested call from a signal handler is fine.
+        Runs the hub's timers meanwhile.
         """
         self.on_close()
-        return self._drain.wait(timeout_s)
+        with self.stop_signals.heard():
+            return self._drain.wait(timeout_s)
 
     def on_stop(self) -> None:
         """See every call in flight through, until its outcome is stored; see `Drain` for the bounds."""
@@ -258,7 +285,8 @@ class AsyncioPool(BasePool):
         self.on_close()
         if in_flight := self._jobs.in_flight:
             logger.info("waiting for %d task(s) in flight", in_flight)
-        self._drain.see_through()
+        with self.stop_signals.heard():
+            self._drain.see_through()
         self._end()
 
     def on_terminate(self) -> None:

@@ -24,7 +24,7 @@ COLD_GRACE_S = 3.0
 
 
 class Drain:
-    """Belongs to the hub's thread. A nested wait from a signal handler is fine.
+    """Belongs to the hub's thread. A wait may be within another one, where a stop is hurried.
 
     Args:
         bell: has the pool's steps done.

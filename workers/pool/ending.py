@@ -8,13 +8,13 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import Ignore, Reject, Retry
 
+from gateway import message_headers
 from gateway.codec import decode
 from gateway.errors import (
     CallCancelledError,
     DeadlineExceededError,
     Delivery,
     GatewayFaultError,
-    OutcomeUnknownError,
     ServiceError,
 )
 from gateway.outcome import Failure
@@ -22,7 +22,7 @@ from gateway.reply import Reply
 from workers.job import Job
 from workers.outcome_store import STORE_ERRORS
 from workers.outcomes import Dropped, Parked
-from workers.parked_message import MAYBE_HEADER
+from workers.pool.following import Following
 
 __all__ = ["announce", "cancelled_unsent", "expired_unsent", "give_up"]
 
@@ -45,30 +45,36 @@ def announce(job: Job) -> None:
     elif job.broken is not None:
         # Where the store fails, an ordinary task's message goes back to its queue (`reject_on_worker_lost`). Any other
         # reason would come again with the message, for ever: the task ends as failed.
+        why = f"the tracer failed: {_kind(job.broken)}"
         is_lost = isinstance(job.broken, STORE_ERRORS) and job.outcome is None
-        job.on_lost(
-            _information((WorkerLostError if is_lost else GatewayFaultError)(f"the tracer failed: {_kind(job.broken)}"))
-        )
+        job.on_lost(_information(WorkerLostError(why) if is_lost else _fault(job, why)))
 
 
 def give_up(job: Job) -> None:
-    """End a call whose outcome is known and cannot be stored before the worker ends.
+    """End a call whose outcome is known and cannot be stored before the worker ends: its message goes back.
 
-    One that was not sent goes back to its queue. Any other is acknowledged and its outcome is lost: sent again, it
-    could be executed twice. Who waits for it gets `OutcomeUnknownError`.
+    One that was not sent goes back as it was. Any other comes again as one that was begun: if it may not be repeated,
+    whoever gets it next says that its outcome is unknown.
     """
     job.silenced = True
+    if isinstance(job.outcome, Dropped) and Following.is_followed(job):
+        # Whether something is still owed after that call could not be asked.
+        job.on_lost(_information(Reject("what follows it is not known", requeue=True)))
+        return
     if isinstance(job.outcome, Parked | Dropped):
         _announce_left(job, job.outcome)
+        return
+    if job.told:
+        logger.error("call %s: what follows it could not be enqueued, and its message goes back", job.task_id)
         return
     if isinstance(job.outcome, ServiceError) and job.outcome.delivery is Delivery.NOT_SENT:
         logger.warning("call %s was not sent, and goes back to its queue: no result could be stored", job.task_id)
         job.on_lost(_information(Reject("its outcome could not be stored", requeue=True)))
         return
-    logger.error("call %s: its outcome is lost, it could not be stored: %s", job.task_id, _summary(job.outcome))
-    error = OutcomeUnknownError("the outcome could not be stored", call_id=job.task_id)
-    # As a failure that the tracer has stored: Celery then acknowledges and announces it, and stores nothing.
-    job.on_done((1, _information(error), job.runtime_s))
+    # Neither acknowledged nor rejected: it goes back when the connection is closed.
+    logger.error(
+        "call %s: its outcome could not be stored, and its message goes back: %s", job.task_id, _summary(job.outcome)
+    )
 
 
 def cancelled_unsent(job: Job) -> ServiceError:
@@ -97,12 +103,20 @@ def _announce_left(job: Job, outcome: Parked | Dropped) -> None:
     job.on_lost(information)
 
 
+def _fault(job: Job, why: str) -> GatewayFaultError:
+    """The error of a job whose outcome cannot be stored as it is. It says as much of the service as that did."""
+    if job.outcome is None:
+        return GatewayFaultError(why)
+    delivery = job.outcome.delivery if isinstance(job.outcome, ServiceError) else Delivery.MAYBE_SENT
+    return GatewayFaultError(why, delivery=delivery, call_id=job.task_id)
+
+
 def _unsent(job: Job, error: type[ServiceError], why: str) -> ServiceError:
     delivery = Delivery.NOT_SENT
-    if job.request.get(MAYBE_HEADER):
+    if job.request.get(message_headers.MAYBE):
         # It was parked between two attempts.
         why, delivery = f"{why} again", Delivery.MAYBE_SENT
-    args, kwargs = job.call_arguments
+    args, kwargs, _ = job.call_arguments
     identity: dict[str, Any] = {"call_id": job.task_id}
     try:
         envelope = decode(args, kwargs)

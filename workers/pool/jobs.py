@@ -51,11 +51,21 @@ class Jobs:
         """The calls whose outcome is known, and on its way into the result store."""
         return [job for job in tuple(self.all) if job.stage is Stage.SETTLED]
 
-    def offer(self, lane: Lane, job: Job) -> None:
-        """Take a job. A closed lane does not: unacknowledged, its message goes back with the channel's end."""
-        if not lane.closed:
-            self.all.add(job)
-            lane.offer(job)
+    def offer(self, lane: Lane, job: Job) -> bool:
+        """Take a job; False if the lane is closed."""
+        if lane.closed:
+            return False
+        self.all.add(job)
+        lane.offer(job)
+        return True
+
+    def withdraw(self, job: Job) -> bool:
+        """Take a waiting job out, which is over then; False if it does not wait."""
+        if not any(lane.withdraw(job) for lane in self.lanes):
+            return False
+        self.all.discard(job)
+        job.stage = Stage.OVER
+        return True
 
     def leave(self, job: Job) -> None:
         """A job is over."""

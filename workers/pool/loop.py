@@ -72,6 +72,16 @@ class CallLoop:
         """Whether it can perform jobs."""
         return self._thread.is_alive()
 
+    @property
+    def executor(self) -> Performer | None:
+        """Who performs, once it is started."""
+        return self._executor
+
+    def ask(self, answer: Callable[[], object]) -> None:
+        """Have this called on the loop, as soon as it gets to it. On any thread."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(answer)
+
     def start(self) -> None:
         """Start the thread and the executor.
 
@@ -92,6 +102,11 @@ class CallLoop:
     def cancel(self, job: Job) -> None:
         """Cancel a job."""
         self._call(self._cancel, job)
+
+    def stored(self, job: Job) -> None:
+        """A job's outcome is stored, or given up."""
+        if self._executor is not None:
+            self._executor.stored(job.task_id)
 
     def stop(self, timeout_s: float) -> None:
         """Cancel what still runs, close the executor and end the thread; each within `timeout_s`, else it is left."""
@@ -196,10 +211,11 @@ class CallLoop:
     async def _outcome(self, job: Job) -> Reply | Exception | Parked | Dropped | None:
         """None if the job was cancelled and its message comes again."""
         assert self._executor is not None  # noqa: S101 - start() made it
-        args, kwargs = job.call_arguments
+        args, kwargs, embed = job.call_arguments
         try:
             # A copy: the tracer and the request change theirs in other threads.
-            outcome: object = await self._executor.perform(job.task_id, args, kwargs, dict(job.request), job.message)
+            headers = dict(job.request)
+            outcome: object = await self._executor.perform(job.task_id, args, kwargs, headers, job.message, embed)
         except asyncio.CancelledError:
             return self._cancelled(job)
         except (Exception, SystemExit, KeyboardInterrupt) as error:

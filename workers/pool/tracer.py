@@ -2,26 +2,28 @@
 
 What cannot be stored because the store fails is kept and tried again: a call that has its outcome must not run again.
 Celery itself tries again a few times, and only when a connection fails (`result_backend_always_retry`), not when Redis
-is full. Here it goes on until the pool gives the job up, each in its turn: one that cannot be stored holds up no other
-for longer than a try.
+is full. Here it goes on until the pool gives the job up, each in its turn, see `Turns`: one that cannot be stored holds
+up no other for longer than a try. What cannot be enqueued after a call is kept too, see `Following`.
 """
 
 import logging
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from functools import partial
 
 from gateway.reply import Reply
 from workers.job import Job
-from workers.outcome_store import STORE_ERRORS, settled
+from workers.outcome_store import STORE_ERRORS, Settled, settled
 from workers.outcomes import Dropped, Parked
+from workers.pool.following import Following
+from workers.pool.trouble import is_away
+from workers.pool.turns import Turns
 
 __all__ = ["TracerThreads"]
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two tries, doubled from the first to the last; the last also while the worker ends.
-_FIRST_DELAY_S, _LAST_DELAY_S, _HURRIED_DELAY_S = 0.5, 10.0, 0.5
+Then = Callable[[Job], object]
 
 
 class TracerThreads:
@@ -31,17 +33,30 @@ class TracerThreads:
         name: of the threads.
         count: how many at most; they start when there is work for them.
         post: has a step done on the hub's thread.
+        following: for jobs after which something is enqueued. What it gives up, and what waits for too long while the
+            broker is away, goes on to `heir`.
+        heir: stores outcomes alone.
     """
 
-    def __init__(self, name: str, count: int, post: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        count: int,
+        post: Callable[[Callable[[], object]], None],
+        *,
+        following: Following | None = None,
+        heir: "TracerThreads | None" = None,
+    ) -> None:
         self._name = name
         self._count = count
         self._post = post
-        self._work: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._following = following
+        self._heir = heir
+        self._turns: Turns[Callable[[], object]] = Turns()
         self._threads: list[threading.Thread] = []
-        self._hurried = threading.Event()
         self._stopped = threading.Event()
-        self._delay_s = _FIRST_DELAY_S
+        #: Jobs that were handed in and are not over, with what is to be done then.
+        self._open: dict[Job, Then] = {}
 
     def start(self) -> None:
         """Start them all now."""
@@ -50,9 +65,12 @@ class TracerThreads:
             self._threads.append(thread)
             thread.start()
 
-    def trace(self, job: Job, then: Callable[[Job], object]) -> None:
+    def trace(self, job: Job, then: Then) -> None:
         """Run the tracer, then `then(job)` on the hub's thread."""
-        self._work.put(lambda: self._trace(job, then))
+        self._open[job] = then
+        if self._turns.resting:
+            self._tell(job)
+        self._turns.put(partial(self._trace, job))
 
     def run(self, work: Callable[[], object], then: Callable[[], object]) -> None:
         """Do something that may block, then `then()` on the hub's thread, whether it raised or not."""
@@ -64,18 +82,33 @@ class TracerThreads:
                 logger.error("a refused message's result was not stored: %s", type(error).__name__)
             self._post(then)
 
-        self._work.put(both)
+        self._turns.put(both, urgent=True)
+
+    def insist(self, work: Callable[[], object], failures: int = 0) -> None:
+        """Do something until the store takes it."""
+
+        def attempt() -> None:
+            try:
+                work()
+            except STORE_ERRORS as error:
+                self._rest(error)
+                self.insist(work, failures + 1)
+            except Exception as error:  # the thread must survive it
+                logger.error("an outcome was not told early: %s", type(error).__name__)
+
+        if failures:
+            self._turns.put_back(attempt, failures)
+        else:
+            self._turns.put(attempt)
 
     def hurry(self) -> None:
         """The worker is ending: what could not be stored is tried again now, and often."""
-        self._hurried.set()
+        self._turns.hurry()
 
     def stop(self, timeout_s: float) -> None:
         """Let them end; those that hang are left behind after `timeout_s`. Nothing is tried again."""
         self._stopped.set()
-        self._hurried.set()
-        for _ in self._threads:
-            self._work.put(None)
+        self._turns.close()
         for thread in self._threads:
             thread.join(timeout_s)
 
@@ -83,41 +116,90 @@ class TracerThreads:
         return len(self._threads)
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
+        while (work := self._turns.get()) is not None:
             work()
 
-    def _trace(self, job: Job, then: Callable[[Job], object]) -> None:
+    def _trace(self, job: Job, failures: int = 0) -> None:
+        then = self._open.get(job)
+        if then is None:
+            return  # its heir has it
         if job.silenced or self._try(job):
+            self._open.pop(job, None)
             self._post(lambda: then(job))
-            return
-        logger.error("outcome of %s is not stored yet: %s", job.task_id, type(job.broken).__name__)
-        self._rest()
-        self.trace(job, then)
+        elif job in self._open:
+            owes = job.told and Following.is_followed(job)
+            what = "what follows %s is not enqueued yet: %s" if owes else "outcome of %s is not stored yet: %s"
+            logger.error(what, job.task_id, type(job.broken).__name__)
+            self._turns.put_back(partial(self._trace, job, failures + 1), failures + 1)
 
     def _try(self, job: Job) -> bool:
         """Run the tracer once; False if it is to be run again."""
-        outcome = job.outcome
-        if isinstance(outcome, Parked | Dropped):
-            return True
+        told: Settled | None = None
         try:
+            if self._following is not None and isinstance(job.outcome, Dropped):
+                job.outcome = self._following.recover(job)
+            outcome = job.outcome
+            if isinstance(outcome, Parked | Dropped):
+                return True
             with settled(outcome) as told:
+                if job.abandoned is not None:
+                    job.abandoned()
+                    job.abandoned = None
                 failed, value, runtime = job.target(*job.args)
         except BaseException as error:  # a task may raise SystemExit; the thread must survive it
             job.broken = error
-            if told is not None and told.dispatched:
-                job.forget_what_follows()
             # Without an outcome it is an ordinary task, whose body would run again.
-            return outcome is None or not isinstance(error, STORE_ERRORS) or self._stopped.is_set()
-        self._delay_s = _FIRST_DELAY_S
+            return job.outcome is None or self._failed(job, told, error)
+        self._turns.well()
+        if self._following is not None:
+            self._following.enqueued(job)
         if isinstance(outcome, Reply) and not failed:
             value = outcome.summary()
         job.traced = (failed, value, runtime if job.runtime_s is None else job.runtime_s)
         return True
 
-    def _rest(self) -> None:
-        """Let the store alone for a while."""
-        if self._hurried.is_set():
-            self._stopped.wait(_HURRIED_DELAY_S)
+    def _failed(self, job: Job, told: Settled | None, error: BaseException) -> bool:
+        """What an error of the tracer means: whether the job ends with it, or has ended otherwise."""
+        if told is not None:
+            Following.remember(job, told)
+        if self._stopped.is_set():
+            return True
+        if self._following is not None and told is not None and Following.is_passing_on(job, told):
+            if self._following.is_vain(job, error):
+                self._following.abandon(job, error)
+                return self._try(job)
+            self._rest(error)
+            self._tell(job)
+            if is_away(error):
+                self._tell_all(error)
+            return False
+        if not isinstance(error, STORE_ERRORS):
+            return True
+        self._rest(error)
+        return False
+
+    def _rest(self, error: BaseException) -> None:
+        """Let what failed alone for a while, if it would fail for all."""
+        if is_away(error):
+            self._turns.rest()
+        else:
+            self._turns.well()
+
+    def _tell_all(self, error: BaseException) -> None:
+        """The broker is away: those that wait for it are told first, and given up if they have waited for too long."""
+        if self._following is None or self._heir is None:
             return
-        self._hurried.wait(self._delay_s)
-        self._delay_s = min(self._delay_s * 2, _LAST_DELAY_S)
+        for job, then in tuple(self._open.items()):
+            if self._following.is_vain(job, None):
+                del self._open[job]
+                self._following.abandon(job, error)
+                self._heir.trace(job, then)
+            else:
+                self._tell(job)
+
+    def _tell(self, job: Job) -> None:
+        """Let its producer know its outcome before what follows it is enqueued."""
+        if self._following is None or self._heir is None or job.told or isinstance(job.outcome, Dropped):
+            return
+        job.told = True
+        self._heir.insist(partial(self._following.tell, job))

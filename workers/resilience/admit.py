@@ -9,15 +9,19 @@ from gateway.errors import (
     CircuitOpenError,
     DeadlineExceededError,
     Delivery,
+    GatewayUnavailableError,
     OutcomeUnknownError,
     RateLimitedError,
+    ServiceError,
+    ServiceUnavailableError,
 )
 from gateway.outcome import Failure
 from workers.attempt import Answer
 from workers.conclusion import cancellation
 from workers.execution import Execution, Hold, Proceed, Result
+from workers.observation.events import AttemptEnded, AttemptHeld, AttemptStarted
 from workers.outcomes import Dropped
-from workers.verdict import Cancelled, Drop, Elsewhere, Go, Late, Wait
+from workers.verdict import Cancelled, Drop, Elsewhere, Go, Late, Poison, Wait
 
 __all__ = ["PATIENCE_S", "admit", "deadline"]
 
@@ -41,6 +45,7 @@ def deadline(execution: Execution, proceed: Proceed) -> Awaitable[Result]:
 async def admit(execution: Execution, proceed: Proceed) -> Result:
     """Ask for the call's lease, and whether its next attempt may be sent; wait for a moment if not."""
     patient_until = monotonic() + PATIENCE_S
+    told = False
     while True:
         verdict = await execution.fleet.ask(execution)
         match verdict:
@@ -52,6 +57,8 @@ async def admit(execution: Execution, proceed: Proceed) -> Result:
                 execution.progress.maybe_sent |= maybe_sent
                 execution.progress.attempts = max(execution.progress.attempts, attempts)
                 return cancellation(execution.overall(Delivery.NOT_SENT))
+            case Poison():
+                return _poisonous(execution, verdict)
             case Late():
                 return await _resume(execution, verdict) or _late(execution, verdict)
             case Go():
@@ -62,9 +69,12 @@ async def admit(execution: Execution, proceed: Proceed) -> Result:
                     return ended
                 held = _hold(execution, verdict, patience_s=patient_until - monotonic())
                 if held is not None:
-                    if verdict.due_s is not None:
+                    if verdict.why == "budget" and verdict.due_s is not None:
                         execution.progress.paid = verdict.number
                     return held
+                if not told:
+                    execution.tell(AttemptHeld(execution, verdict.why))
+                    told = True
                 if verdict.why == "concurrency":
                     await execution.fleet.freed(execution.service.name, _POLL_S)
                 else:
@@ -84,15 +94,19 @@ async def _send(execution: Execution, proceed: Proceed, go: Go) -> Result:
             return refused
         execution.begin_attempt(go)
         begun = True
+        execution.tell(AttemptStarted(execution))
         if go.wait_s > 0:
             await asyncio.sleep(go.wait_s)
             started = monotonic()
         result = await proceed(execution)
     finally:
+        elapsed_s = monotonic() - started
         if begun:
-            execution.end_attempt()
+            execution.end_attempt(result, elapsed_s)
         known = result if isinstance(result, Answer | Failure) else None
-        execution.fleet.ended(execution, go, known, monotonic() - started)
+        execution.fleet.ended(execution, go, known, elapsed_s)
+        if begun:
+            execution.tell(AttemptEnded(execution, known, elapsed_s))
     return result
 
 
@@ -114,6 +128,21 @@ async def _resume(execution: Execution, verdict: Go | Wait | Late) -> Failure | 
         error=OutcomeUnknownError,
         message="the worker that had it ended while an attempt was under way, and it may not be repeated",
         delivery=Delivery.MAYBE_SENT,
+        repeatable=False,
+    )
+
+
+def _poisonous(execution: Execution, poison: Poison) -> Failure:
+    """The end of a call that ended its workers; also of an idempotent one, since it would go on with the next."""
+    progress = execution.progress
+    progress.token = poison.token
+    progress.attempts = max(progress.attempts, poison.number - 1)
+    progress.maybe_sent, progress.deaths = True, poison.deaths
+    return Failure(
+        error=OutcomeUnknownError,
+        message=f"{poison.deaths} workers ended while they executed it, and no other one may try",
+        delivery=Delivery.MAYBE_SENT,
+        details={"deaths": poison.deaths},
         repeatable=False,
     )
 
@@ -151,8 +180,15 @@ def refusal(execution: Execution, why: str, estimate_s: float | None) -> Failure
     name = execution.service.name
     limit = execution.policy.limit
     when = "" if estimate_s is None else f" for {estimate_s:.1f} s more"
-    if why == "breaker":
-        error: type[CircuitOpenError] | type[RateLimitedError] = CircuitOpenError
+    error: type[ServiceError]
+    if why == "store":
+        error = GatewayUnavailableError
+        message = "the fleet's Redis does not answer, and what may not be repeated is not sent without its lease"
+    elif why == "paused":
+        error = ServiceUnavailableError
+        message = f"calls of {name} are paused{when}, and the call's deadline comes first"
+    elif why == "breaker":
+        error = CircuitOpenError
         message = f"the breaker of {name} is open{when}, and the call's deadline comes first"
     else:
         error = RateLimitedError
@@ -160,6 +196,7 @@ def refusal(execution: Execution, why: str, estimate_s: float | None) -> Failure
             "concurrency": f"all places at {name} are taken (limit.concurrency = {limit.concurrency})",
             "limit": f"the limit of {name} is reached{when}" + (f" (limit.rate = {limit.rate})" if limit.rate else ""),
             "budget": f"the retry budget of {name} is used up{when}",
+            "quarantine": "workers ended while they executed it, and another such call is tried now",
         }
         message = f"{named.get(why, f'{name} is not asked now')}, and the call's deadline comes first"
     return Failure(
@@ -172,7 +209,7 @@ def refusal(execution: Execution, why: str, estimate_s: float | None) -> Failure
 
 
 def _late(execution: Execution, late: Late) -> Failure:
-    if late.why in ("breaker", "limit", "concurrency", "budget"):
+    if late.why in ("breaker", "limit", "concurrency", "budget", "store", "paused"):
         return refusal(execution, late.why, None)
     verb = "repeat it" if execution.progress.attempts else "start it"
     return Failure(

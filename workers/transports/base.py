@@ -4,12 +4,28 @@ A transport makes one attempt. It knows nothing of retries, breakers or deadline
 happened, and above all whether the service may have seen the request.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.outcome import Failure
 from workers.attempt import Answer, Attempt, Wire
 
-__all__ = ["Answer", "Attempt", "Transport", "Wire"]
+__all__ = ["Answer", "Attempt", "Transport", "Usage", "Wire"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a transport holds.
+
+    Attributes:
+        connections: that are open, also idle ones.
+        busy: attempts that have a place on them.
+        waiting: attempts that wait for one.
+    """
+
+    connections: int
+    busy: int
+    waiting: int
 
 
 class Transport(Protocol):
@@ -21,6 +37,11 @@ class Transport(Protocol):
         Never raises for anything that the service, the network or the reply does: that is a `Failure` with an exact
         `delivery`. `asyncio.CancelledError` passes through, with the connection given back or closed.
         """
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Its connections and places now."""
         ...
 
     async def close(self) -> None:

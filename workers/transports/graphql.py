@@ -9,7 +9,7 @@ from gateway.call import GraphQLCall
 from gateway.errors import Delivery, GraphQLError
 from gateway.outcome import Failure
 from gateway.service import Service
-from workers.transports.base import Answer, Attempt
+from workers.transports.base import Answer, Attempt, Usage
 from workers.transports.http_content import is_json, media_type
 from workers.transports.http_endpoint import HttpEndpoint, Received
 from workers.transports.statuses import failure_of_status, retry_after_s
@@ -33,7 +33,9 @@ class GraphQLTransport:
     def __init__(self, service: Service) -> None:
         if service.graphql is None:
             raise ValueError(f"{service.name} has no `graphql.url` in the catalogue")
-        self._endpoint = HttpEndpoint(f"{service.name}/graphql", service.graphql.url, service.policy.connections)
+        self._endpoint = HttpEndpoint(
+            f"{service.name}/graphql", service.graphql.url, service.policy.connections, service.network, service.tls
+        )
         self._target = self._endpoint.target("", "")
 
     async def send(self, attempt: Attempt) -> Answer | Failure:
@@ -56,6 +58,11 @@ class GraphQLTransport:
     async def close(self) -> None:
         """Close every connection; calls in flight fail."""
         await self._endpoint.close()
+
+    @property
+    def usage(self) -> Usage:
+        """See `Transport.usage`."""
+        return self._endpoint.usage
 
     def __repr__(self) -> str:
         return repr(self._endpoint)

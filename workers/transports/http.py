@@ -5,7 +5,6 @@ flight. This one hands out permits; a call that holds one takes an idle connecti
 """
 
 import asyncio
-import ssl
 from io import BytesIO
 from time import monotonic
 from typing import Any
@@ -15,16 +14,20 @@ from aiohttp import ClientResponse, ClientTimeout
 from aiohttp.connector import Connection
 from yarl import URL
 
+from gateway.address_guard import AddressGuard
+from gateway.network import Network
 from gateway.policy import Connections
-from workers.transports.base import Wire
+from workers.transports.base import Usage, Wire
 from workers.transports.http_connection import Connector, Handler, Request
 from workers.transports.http_errors import connect_error, exchange_error
 from workers.transports.permits import Permits
+from workers.transports.tls import Certificates
 
 __all__ = ["HttpPool"]
 
 #: Bytes from which aiohttp wants to write a body piece by piece, and warns if it may not.
 _LARGE = 1024 * 1024
+_PUBLIC = AddressGuard(Network())
 
 
 class HttpPool(httpx.AsyncBaseTransport):
@@ -40,19 +43,28 @@ class HttpPool(httpx.AsyncBaseTransport):
     Args:
         name: for people, `"user-service/rest"`.
         connections: how many connections, and how long an idle one is kept.
-        ssl_context: for `https`; None verifies against the system's authorities.
+        guard: says which addresses may be connected to; by default none of a name that is not public.
+        certificates: for `https`; None verifies against the system's authorities.
 
     Raises (from `handle_async_request`):
-        httpx.PoolTimeout, httpx.ConnectTimeout, httpx.ConnectError: nothing was sent.
+        httpx.PoolTimeout, httpx.ConnectTimeout, httpx.ConnectError: nothing was sent. `ForbiddenHostError` is one.
         httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError: see `Wire.sent`; from a response's stream: the
             service has answered.
         httpx.LocalProtocolError: the request itself cannot be written.
     """
 
-    def __init__(self, name: str, connections: Connections, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        connections: Connections,
+        *,
+        guard: AddressGuard = _PUBLIC,
+        certificates: Certificates | None = None,
+    ) -> None:
         self.name = name
+        self._guard = guard
         self._connections = connections
-        self._ssl_context = ssl_context
+        self._certificates = certificates
         self._permits = Permits(connections.max)
         self._streams: set[_ReplyStream] = set()
         self._connector: Connector | None = None
@@ -115,7 +127,9 @@ class HttpPool(httpx.AsyncBaseTransport):
         # Without a limit of the connector's own, `connect` is name resolution, TCP and TLS, and no wait for a slot.
         bound = ClientTimeout(total=None, connect=bound_s, ceil_threshold=float("inf"))
         try:
-            return await self._open_connector().connect(outgoing, [], bound)
+            connector = self._open_connector()
+            connector.keep_only(outgoing.ssl)
+            return await connector.connect(outgoing, [], bound)
         except Exception as error:
             raise connect_error(error) from error
 
@@ -123,12 +137,11 @@ class HttpPool(httpx.AsyncBaseTransport):
         if self._closed:
             raise httpx.ConnectError(f"the pool of {self.name} is closed")
         if self._connector is None:
-            self._connector = Connector(keepalive_s=self._connections.keepalive, ssl_context=self._ssl_context)
+            self._connector = Connector(keepalive_s=self._connections.keepalive, guard=self._guard)
         return self._connector
 
-    @staticmethod
-    def _outgoing(request: httpx.Request, content: bytes) -> Request:
-        url = request.url
+    def _outgoing(self, request: httpx.Request, content: bytes) -> Request:
+        url, certificates = request.url, self._certificates
         target = request.extensions.get("target") or url.raw_path
         return Request(
             request.method,
@@ -140,6 +153,8 @@ class HttpPool(httpx.AsyncBaseTransport):
             ],
             data=BytesIO(content) if len(content) > _LARGE else content or None,
             loop=asyncio.get_running_loop(),
+            ssl=True if certificates is None else certificates.current().context,
+            server_hostname=None if certificates is None else certificates.server_name,
         )
 
     def _forget(self, stream: "_ReplyStream") -> None:
@@ -153,6 +168,12 @@ class HttpPool(httpx.AsyncBaseTransport):
             stream.reply.close()
         if self._connector is not None:
             await self._connector.close()
+
+    @property
+    def usage(self) -> Usage:
+        """See `Transport.usage`."""
+        idle = 0 if self._connector is None else self._connector.idle
+        return Usage(connections=idle + self._permits.busy, busy=self._permits.busy, waiting=self._permits.waiting)
 
     def __repr__(self) -> str:
         idle = 0 if self._connector is None else self._connector.idle

@@ -7,18 +7,18 @@ gateway retries, and this is not it.
 
 import asyncio
 import select
-import ssl
 from collections.abc import Iterable
 from functools import partial
 from time import monotonic
 from typing import Any, cast
 
 from aiohttp import ClientRequest, ClientResponse, ClientTimeout, TCPConnector
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp.abc import AbstractStreamWriter, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from multidict import CIMultiDict
 
+from gateway.address_guard import AddressGuard
 from workers.transports.base import Wire
 
 __all__ = ["Connector", "Handler", "Request"]
@@ -104,17 +104,38 @@ class Connector(TCPConnector):
 
     Args:
         keepalive_s: seconds that an idle connection is kept.
-        ssl_context: for TLS; None verifies against the system's authorities.
+        guard: says which addresses may be connected to.
     """
 
-    def __init__(self, *, keepalive_s: float, ssl_context: ssl.SSLContext | None = None) -> None:
-        super().__init__(limit=0, keepalive_timeout=keepalive_s, ssl=True if ssl_context is None else ssl_context)
+    def __init__(self, *, keepalive_s: float, guard: AddressGuard) -> None:
+        super().__init__(limit=0, keepalive_timeout=keepalive_s)
+        self._guard = guard
+        self._trust: Any = True
         self._factory = cast("partial[ResponseHandler]", partial(Handler, loop=self._loop))
 
     @property
     def idle(self) -> int:
         """Connections that are open and carry nothing."""
         return sum(len(waiting) for waiting in self._conns.values())
+
+    def keep_only(self, trust: Any) -> None:
+        """Close the idle connections that were made with another TLS context, and the busy ones once they are idle."""
+        if trust is self._trust:
+            return
+        self._trust = trust
+        for key in [key for key in self._conns if key.ssl is not trust]:
+            for handler, _ in self._conns.pop(key):
+                handler.close()
+
+    async def _resolve_host(self, host: str, port: int, traces: Any = None) -> list[ResolveResult]:
+        """The addresses that the socket gets, and no others: a name is not looked up again after this.
+
+        Raises:
+            ForbiddenAddressError: none of them may be connected to.
+        """
+        found = await super()._resolve_host(host, port, traces)
+        permitted = set(self._guard.permitted(host, [result["host"] for result in found]))
+        return [result for result in found if result["host"] in permitted]
 
     async def _create_connection(
         self, req: ClientRequest, traces: list[Any], timeout: ClientTimeout
@@ -137,4 +158,4 @@ class Connector(TCPConnector):
         if isinstance(protocol, Handler):
             protocol.received_at_release = protocol.received
             protocol.wire = None
-        super()._release(key, protocol, should_close=should_close)
+        super()._release(key, protocol, should_close=should_close or key.ssl is not self._trust)

@@ -8,20 +8,29 @@ from typing import Any
 
 import httpx
 
+from gateway.address_guard import AddressGuard
 from gateway.errors import Delivery, InvalidReplyError
+from gateway.network import Network
 from gateway.outcome import Failure
 from gateway.policy import Connections
-from workers.transports.base import Attempt
+from gateway.tls import Tls
+from workers.transports.base import Attempt, Usage
 from workers.transports.conversion import convert
 from workers.transports.decoding import ACCEPT_ENCODING, BodyDecoder, BodyTooLargeError, DecodingError
 from workers.transports.http import HttpPool
 from workers.transports.http_content import ContentError, content_of, readable
 from workers.transports.http_errors import failure_of
+from workers.transports.origin import Origin
 from workers.transports.statuses import is_answer
+from workers.transports.tls import Certificates
 
 __all__ = ["MAX_DETAILS", "HttpEndpoint", "Received"]
 
 _SENT_ALWAYS = {"accept-encoding": ACCEPT_ENCODING, "user-agent": "call-gateway"}
+_PUBLIC = Network()
+_PORTS = {"http": 80, "https": 443}
+#: Bytes of all headers of a reply: they go into the result. One may have 8,190, and there may be 128 (aiohttp).
+_MAX_REPLY_HEADERS = 64 * 1024
 #: Of an error reply's body, what is kept as the error's `details`.
 MAX_DETAILS = 16 * 1024
 #: Seconds that the body of an error reply may take: the status is known, and must not be lost to a slow explanation.
@@ -73,23 +82,36 @@ class HttpEndpoint:
         name: for people, `"user-service/rest"`.
         url: the address; its path goes in front of every route.
         connections: how many, and how long an idle one is kept.
+        network: which addresses beside public ones the URL's host may stand for.
+        tls: of an https address; None: the system's authorities, and no certificate of its own.
+
+    Attributes:
+        origin: of the URL.
 
     Raises:
-        ValueError: the URL is not one; says the cure.
+        ValueError: the URL is not one, or a file of `tls` cannot be used; says the cure.
     """
 
-    def __init__(self, name: str, url: str, connections: Connections) -> None:
+    def __init__(
+        self, name: str, url: str, connections: Connections, network: Network = _PUBLIC, tls: Tls | None = None
+    ) -> None:
         address = httpx.URL(url)
         if address.scheme not in ("http", "https") or not address.host:
             raise ValueError(f"{url!r} is not an address; write 'http://host:port/path' or 'https://…'")
         if address.userinfo:
             raise ValueError(f"the URL for {address.host} has credentials in it; set `auth` of the service instead")
-        # httpx's interface and nothing else of it is used: a pool of another kind would fit here.
-        self._pool: httpx.AsyncBaseTransport = HttpPool(name, connections)
+        # httpx's interface and, for operators, its usage: a pool of another kind would fit here.
+        self._pool = HttpPool(
+            name,
+            connections,
+            guard=AddressGuard(network),
+            certificates=Certificates(name, tls) if tls is not None and address.scheme == "https" else None,
+        )
         self._url = address
         path, _, query = address.raw_path.partition(b"?")
         self._path = path.rstrip(b"/").decode("ascii")
         self._query = query.decode("ascii")
+        self.origin = Origin(address.scheme, address.host.lower(), address.port or _PORTS[address.scheme])
 
     def target(self, route: str, query: str) -> str:
         """Path and query of a request: the address's own path and query come first.
@@ -124,6 +146,7 @@ class HttpEndpoint:
             `content-encoding` says. The body of any other reply never hides its status.
         """
         request = self._request(attempt, method, target, headers, content)
+        attempt.wire.body_out += len(content or b"")
         try:
             response = await self._pool.handle_async_request(request)
         except (httpx.TransportError, OSError) as error:
@@ -149,6 +172,8 @@ class HttpEndpoint:
             "wire": wire,
         }
         named = {**_SENT_ALWAYS, **headers, **attempt.headers}
+        if attempt.sign is not None:
+            named.update(attempt.sign(content or b""))
         raw = [(name.encode(), value.encode()) for name, value in named.items()]
         return httpx.Request(method, self._url, headers=raw, content=content, extensions=extensions)
 
@@ -156,6 +181,8 @@ class HttpEndpoint:
         self, response: httpx.Response, stream: httpx.AsyncByteStream, method: str, attempt: Attempt, error_bytes: int
     ) -> Received | Failure:
         status, headers = response.status_code, _joined(response.headers.raw)
+        if sum(len(name) + len(value) for name, value in response.headers.raw) > _MAX_REPLY_HEADERS:
+            return _invalid(f"the headers of the reply have more than {_MAX_REPLY_HEADERS} bytes", status)
         if method == "HEAD" or status in (204, 304) or status < 200:
             return Received(status=status, headers=headers, body=b"", complete=True)
         if is_answer(status):
@@ -173,6 +200,7 @@ class HttpEndpoint:
         try:
             decoder = BodyDecoder(coding, bound)
             async for data in stream:
+                attempt.wire.body_in += len(data)
                 decoder.feed(data)
             body = decoder.finish()
         except BodyTooLargeError as error:
@@ -200,11 +228,17 @@ class HttpEndpoint:
         try:
             async with asyncio.timeout(min(_ERROR_BODY_S, max(0.0, left_s / 2))):
                 async for data in stream:
+                    attempt.wire.body_in += len(data)
                     decoder.feed(data)
             body, complete = decoder.finish(), True
         except (DecodingError, httpx.TransportError, OSError):
             body = decoder.so_far()  # TimeoutError is an OSError
         return Received(status=response.status_code, headers=headers, body=body, complete=complete)
+
+    @property
+    def usage(self) -> Usage:
+        """See `Transport.usage`."""
+        return self._pool.usage
 
     def __repr__(self) -> str:
         return repr(self._pool)

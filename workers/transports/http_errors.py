@@ -8,7 +8,9 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.address_guard import ForbiddenAddressError
 from gateway.errors import (
+    CallRejectedError,
     Delivery,
     GatewayFaultError,
     InvalidReplyError,
@@ -19,12 +21,18 @@ from gateway.errors import (
 from gateway.outcome import Failure
 from workers.transports.base import Wire
 
-__all__ = ["connect_error", "exchange_error", "failure_of"]
+__all__ = ["ForbiddenHostError", "connect_error", "exchange_error", "failure_of"]
+
+
+class ForbiddenHostError(httpx.ConnectError):
+    """The host's addresses are ones that this service may not be at."""
 
 
 def connect_error(error: Exception) -> httpx.TransportError:
     """The httpx error of a connection that was not made; nothing was sent."""
     match error:
+        case ForbiddenAddressError():
+            return ForbiddenHostError(str(error))
         # aiohttp raises TimeoutError without an errno for its own timer only; the kernel's ETIMEDOUT is wrapped.
         case TimeoutError():
             return httpx.ConnectTimeout("no connection within timeouts.connect")
@@ -47,6 +55,10 @@ def exchange_error(error: Exception, *, in_body: bool = False) -> httpx.Transpor
         error: as aiohttp raised it.
         in_body: the head of the answer was complete.
     """
+    tls = _tls_error(error)
+    if tls is not None and not in_body:
+        # Under TLS 1.3 a service refuses our certificate when we may have written to it already.
+        return httpx.ReadError(f"TLS: {_reason(tls)}")
     match error:
         case aiohttp.SocketTimeoutError():
             return httpx.ReadTimeout("silence for longer than timeouts.read")
@@ -61,8 +73,6 @@ def exchange_error(error: Exception, *, in_body: bool = False) -> httpx.Transpor
             return httpx.ReadError("the service closed the connection without an answer")
         case _ if in_body:
             return httpx.RemoteProtocolError(f"the connection was lost within the body: {_reason(error)}")
-        case ssl.SSLError():
-            return httpx.ReadError(f"TLS: {_reason(error)}")
         case OSError() | aiohttp.ClientConnectionError() | RuntimeError():
             return httpx.ReadError(f"the connection was lost: {_reason(error)}")
         case _:
@@ -71,6 +81,7 @@ def exchange_error(error: Exception, *, in_body: bool = False) -> httpx.Transpor
 
 #: The first row that fits counts. The phase is that of a timeout.
 _FAILURES: tuple[tuple[type[Exception], type[ServiceError], str | None], ...] = (
+    (ForbiddenHostError, CallRejectedError, None),
     (httpx.PoolTimeout, ServiceTimeoutError, "pool"),
     (httpx.ConnectTimeout, ServiceTimeoutError, "connect"),
     (httpx.ReadTimeout, ServiceTimeoutError, "read"),
@@ -100,8 +111,17 @@ def failure_of(error: Exception, wire: Wire, *, status: int | None = None) -> Fa
         delivery=delivery,
         status=status,
         extra={} if phase is None else {"phase": phase},
+        repeatable=not isinstance(error, ForbiddenHostError),
         incomplete=status is not None,
     )
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    """The error of TLS that one of aiohttp's stands for: it copies an SSL error's number, which is no errno."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    return cause
 
 
 def _reason(error: BaseException) -> str:

@@ -12,9 +12,11 @@ import msgspec
 
 from gateway.call import GrpcCall
 from gateway.errors import Delivery, ServiceTimeoutError, ServiceUnavailableError
+from gateway.grpc_target import GrpcTarget
 from gateway.outcome import Failure
 from gateway.service import Service
-from workers.transports.base import Answer, Attempt
+from gateway.tls import Tls
+from workers.transports.base import Answer, Attempt, Usage
 from workers.transports.conversion import convert
 from workers.transports.descriptors import Descriptors, Metadata, Method, load_files
 from workers.transports.permits import Permits
@@ -22,6 +24,7 @@ from workers.transports.rpc_link import Link, connect
 from workers.transports.rpc_messages import invalid, invalid_reply, read_reply, write_metadata, write_request
 from workers.transports.rpc_reflection import Reflection
 from workers.transports.rpc_statuses import Ended, headers_of, says_lost, to_failure
+from workers.transports.tls import Certificates
 
 __all__ = ["GrpcTransport"]
 
@@ -45,6 +48,7 @@ class GrpcTransport:
         user_agent: comes before grpcio's own in `user-agent`.
 
     Raises:
+        ValueError: the target is none, or a file of `tls` cannot be used.
         DescriptorError: the service's protos or descriptor set cannot be used.
     """
 
@@ -53,20 +57,20 @@ class GrpcTransport:
         if endpoint is None:
             raise ValueError(f"{service.name} has no grpc endpoint; set services.{service.name}.grpc in the catalogue")
         self._service = service
-        self._target = endpoint.target
+        self._target = GrpcTarget.parse(endpoint.target).text
         self._user_agent = user_agent
+        self._certificates = Certificates(service.name, service.tls or Tls()) if endpoint.tls else None
         self._descriptors: Descriptors = (
             Reflection(self._open, service.policy.timeouts) if endpoint.reflection else load_files(endpoint, root)
         )
         self._permits = Permits(service.policy.connections.max)
         self._link: Link | None = None
         self._closed = False
-        self._calls: dict[str, Any] = {}
 
     def _open(self) -> Link:
         """The channel, made on first use."""
         if self._link is None:
-            self._link = Link(self._service, self._user_agent)
+            self._link = Link(self._service, self._user_agent, self._certificates)
         return self._link
 
     async def idempotent(self, call: GrpcCall, headers: Mapping[str, str]) -> bool | None:
@@ -149,7 +153,8 @@ class GrpcTransport:
         timeout_s = attempt.budget_s - (monotonic() - began)
         if timeout_s <= 0:
             return _timeout("attempt", f"no time is left of {attempt.budget_s:.3g} s", Delivery.NOT_SENT)
-        wire.sent = monotonic()
+        channel, wire.sent = link.channel, monotonic()
+        wire.body_out += len(request)
         try:
             if method.server_streaming:
                 return await self._stream(link, attempt, method, request, metadata, timeout_s)
@@ -160,7 +165,7 @@ class GrpcTransport:
                     error=error,
                     elapsed_s=monotonic() - wire.sent,
                     timeout_s=timeout_s,
-                    disconnected=says_lost(error) and await link.lost(),
+                    disconnected=says_lost(error) and await link.lost(channel),
                     pool=method.pool,
                 )
             )
@@ -171,10 +176,7 @@ class GrpcTransport:
     async def _unary(
         self, link: Link, attempt: Attempt, method: Method, request: bytes, metadata: Metadata, timeout_s: float
     ) -> Answer | Failure:
-        multicallable = self._calls.get(method.path)
-        if multicallable is None:
-            multicallable = self._calls[method.path] = link.channel.unary_unary(method.path)
-        rpc = multicallable(request, metadata=metadata, timeout=timeout_s)
+        rpc = link.unary(method.path)(request, metadata=metadata, timeout=timeout_s)
         if attempt.timeouts.read is None:
             raw = await rpc
         else:
@@ -183,6 +185,7 @@ class GrpcTransport:
         attempt.wire.first_byte = monotonic()
         if raw is None:
             return invalid_reply("the status is OK and the reply message is missing")
+        attempt.wire.body_in += len(raw)
         if len(raw) > attempt.max_reply_bytes:
             return _too_large(attempt)
         data = await convert(len(raw), read_reply, raw, method)
@@ -210,6 +213,7 @@ class GrpcTransport:
                         status="OK", headers=headers_of(initial, await rpc.trailing_metadata()), data=messages
                     )
                 size += len(raw)
+                attempt.wire.body_in += len(raw)
                 if size > attempt.max_reply_bytes:
                     return _too_large(attempt)
                 if len(messages) >= attempt.max_messages:
@@ -233,6 +237,12 @@ class GrpcTransport:
     def _ended_by_close(self) -> bool:
         task = asyncio.current_task()
         return self._closed and (task is None or task.cancelling() == 0)
+
+    @property
+    def usage(self) -> Usage:
+        """See `Transport.usage`. A channel has one connection for all of its RPCs."""
+        is_open = self._link is not None and self._link.ready
+        return Usage(connections=int(is_open), busy=self._permits.busy, waiting=self._permits.waiting)
 
     def __repr__(self) -> str:
         state = "SHUTDOWN" if self._closed else "unused" if self._link is None else self._link.state

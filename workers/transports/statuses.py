@@ -2,7 +2,7 @@
 
 | status | failure |
 |---|---|
-| 3xx | rejected: redirects are off; `details` has the `location`, cut to 2,000 characters |
+| 3xx | rejected, unless it is followed, see `rest.redirects`; `details` has the `location`, cut to 2,000 characters |
 | 401, 403 | auth |
 | 408, 425 | unavailable: the service says that it did not take the request, and to send it again (RFC 9110, 15.5.9; \
 RFC 8470, 5.2) |
@@ -58,13 +58,16 @@ def is_answer(status: int) -> bool:
     return 200 <= status < 300 or status == 304
 
 
-def failure_of_status(status: int, headers: Mapping[str, str], details: Any) -> Failure:
+def failure_of_status(
+    status: int, headers: Mapping[str, str], details: Any, *, unfollowed: str = "redirects are not followed"
+) -> Failure:
     """The failure of a status that is no answer.
 
     Args:
         status: of the reply.
         headers: of the reply, names in lower case.
         details: what its body says.
+        unfollowed: of a redirect, why it ends the call.
     """
     if status < 200:
         error: type[ServiceError] = InvalidReplyError
@@ -75,7 +78,7 @@ def failure_of_status(status: int, headers: Mapping[str, str], details: Any) -> 
     if 300 <= status < 400:
         location = headers.get("location")
         details = {"location": location if location is None else location[:_MAX_LOCATION]}
-        message += f", a redirect {_where(location)}; redirects are not followed"
+        message += f", a redirect {_where(location)}; {unfollowed}"
     return Failure(
         error=error,
         message=message,
