@@ -11,17 +11,19 @@ Every name here that is an option of Flower sets it, so all others begin with an
 
 import os as _os
 import re as _re
-from ipaddress import ip_address as _ip_address
 from typing import Any as _Any
+from urllib.parse import urlsplit as _urlsplit
 
+from flower.views.monitor import Metrics as _Metrics
 from tornado.options import options as _given
+from tornado.web import authenticated as _authenticated
+
+from gateway.log_guard import LogGuard as _LogGuard
+from gateway.redaction import SECRETS as _SECRETS
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return _ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _oauth2(name: str) -> str | None:
+    return getattr(_given, f"oauth2_{name}") or _os.environ.get(f"FLOWER_OAUTH2_{name.upper()}")
 
 
 # Other machines see it only if somebody says so.
@@ -33,11 +35,31 @@ for _login in basic_auth:
     _user, _, _password = _login.partition(":")
     if not _user or not _password:
         raise SystemExit("FLOWER_BASIC_AUTH: an entry is not a login; write user:password, several with commas between")
-if not basic_auth and not _given.auth and not _given.unix_socket and not _is_loopback(address):
+    if _password in (_user, "password", "admin", "flower", "changeme", "secret"):
+        raise SystemExit(f"FLOWER_BASIC_AUTH: the password of {_user!r} is anybody's guess; make a random one")
+# On this host's own address too: every user of the host, and every page in a browser on it, reaches that.
+if not basic_auth and not _given.auth and not _given.unix_socket:
     raise SystemExit(
         f"Flower would listen on {address} without a login, and can stop workers; set FLOWER_BASIC_AUTH=user:password,"
-        " or leave FLOWER_ADDRESS at 127.0.0.1"
+        " or FLOWER_AUTH and FLOWER_AUTH_PROVIDER for OAuth"
     )
+if _given.auth and not (_given.auth_provider and all(map(_oauth2, ("key", "secret", "redirect_uri")))):
+    raise SystemExit(
+        "FLOWER_AUTH is set, and OAuth is not complete; set FLOWER_AUTH_PROVIDER, FLOWER_OAUTH2_KEY,"
+        " FLOWER_OAUTH2_SECRET and FLOWER_OAUTH2_REDIRECT_URI"
+    )
+# At DEBUG it logs its settings, and when it cannot ask RabbitMQ's management plugin, the URL.
+_LogGuard(_SECRETS).install()
+for _secret in (
+    *(_login.partition(":")[2] for _login in basic_auth),
+    _given.cookie_secret,
+    _oauth2("secret"),
+    _urlsplit(_given.broker_api or "").password,
+):
+    if _secret:
+        _SECRETS.register(_secret, sent=False)
+# Flower itself shows these to everybody. Prometheus can send a login; /healthcheck stays open, and says OK alone.
+_Metrics.get = _authenticated(_Metrics.get)
 
 # Flower keeps its history in memory, and 100,000 calls of it unless told otherwise.
 max_tasks = int(_os.environ.get("FLOWER_MAX_TASKS") or 10_000)
