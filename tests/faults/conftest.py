@@ -1,30 +1,20 @@
 """Services that count what arrives, and a fleet of four workers that the tests share which leave it whole."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.dev.rabbitmq import RabbitMQ, find_rabbitmq
 from tests.faults.figures import FIGURES
 from tests.faults.fleet import Fleet
 from tests.faults.late import LateService
+from tests.faults.matrix.table import ROWS, draw
 from tests.servers.counting import CountingService
 from tests.servers.counting_rpc import CountingRpc
 
 _CATALOGUE = Path(__file__).with_name("gateway.toml")
 PROTOS = Path(__file__).resolve().parents[1] / "protos"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes minutes; run by `make faults`, or with `-m slow`")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is slow, unless marks were chosen."""
-    if not config.getoption("markexpr"):
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        items[:] = [item for item in items if item not in slow]
-        config.hook.pytest_deselected(items=slow)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -33,6 +23,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for line in FIGURES:
             terminalreporter.write_line(line)
+    if ROWS:
+        terminalreporter.write_line("")
+        terminalreporter.write(draw(ROWS))
+
+
+@pytest.fixture(scope="session")
+def shared_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], RabbitMQ]]:
+    """Gives a RabbitMQ for every fleet that does not harm it, started when it is first asked for."""
+    started: list[RabbitMQ] = []
+
+    def give() -> RabbitMQ:
+        if not started:
+            try:
+                find_rabbitmq()
+            except FileNotFoundError as error:
+                pytest.skip(f"nothing on RabbitMQ: {error}")
+            started.append(RabbitMQ(tmp_path_factory.mktemp("rabbitmq")))
+        return started[0]
+
+    yield give
+    for server in started:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A fleet of real workers on a Valkey of its own, and a gateway that enqueues for them."""
+"""A fleet of real workers on a broker of its own, and a gateway that enqueues for them."""
 
 import json
 import os
@@ -8,18 +8,23 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import redis
+from kombu import Connection
 
 from gateway import Catalogue, Gateway, Settings
 from gateway.dev.process import ProcessError
+from gateway.dev.rabbitmq import RabbitMQ
 from gateway.dev.valkey import Valkey
 from gateway.records import key_of
 from gateway.routing import queue_of
+from tests.faults.links import Links, through
 from tests.servers.worker import Worker
 
-__all__ = ["Fleet", "eventually"]
+__all__ = ["BrokerKind", "Fleet", "eventually"]
+
+BrokerKind = Literal["redis", "rabbitmq"]
 
 
 def eventually(condition: Callable[[], object], *, timeout: float, what: str = "the condition") -> None:
@@ -35,7 +40,7 @@ def eventually(condition: Callable[[], object], *, timeout: float, what: str = "
 
 
 class Fleet:
-    """Valkey for calls, Valkey for results, and workers; all stopped by their process ids.
+    """A broker for calls, Valkey for results, and workers; all stopped by their process ids.
 
     Args:
         folder: takes logs and the catalogue.
@@ -44,7 +49,15 @@ class Fleet:
         workers: how many.
         concurrency: calls at once in each.
         apart: whether results and the fleet's state are on a server of their own, so that it can be taken away.
+        kind: of broker; with RabbitMQ the results are apart always.
+        rabbitmq: one that runs, on which this fleet has a virtual host of its own; by default it starts one.
+        linked: whether all connections go through proxies, see `Links`.
+        append_only: whether what the servers hold survives their death.
+        app: import path of the workers' app.
     """
+
+    #: A Valkey or a RabbitMQ: both know `url()`, `stop()` and `restart()`.
+    broker: Any
 
     def __init__(
         self,
@@ -55,21 +68,46 @@ class Fleet:
         workers: int,
         concurrency: int = 300,
         apart: bool = False,
+        kind: BrokerKind = "redis",
+        rabbitmq: RabbitMQ | None = None,
+        linked: bool = False,
+        append_only: bool = False,
+        app: str = "workers.app",
     ) -> None:
         self.folder = folder
         self.config = folder / "gateway.toml"
         self.config.write_text(catalogue)
-        self.broker = _valkey(folder / "broker")
-        self.store = _valkey(folder / "store") if apart else self.broker
-        self.environment = {
-            **environment,
-            "GATEWAY_BROKER_URL": self.broker.url(0),
-            "GATEWAY_RESULT_URL": self.store.url(1),
+        self.kind = kind
+        self.app = app
+        self._shared = rabbitmq if kind == "rabbitmq" else None
+        self._vhost = "/"
+        if kind == "redis":
+            self.broker = _valkey(folder / "broker", append_only)
+        elif rabbitmq is None:
+            self.broker = _rabbitmq(folder / "broker")
+        else:
+            self.broker = rabbitmq
+            self._vhost = rabbitmq.new_vhost()
+        own_store = apart or kind == "rabbitmq"
+        self.store: Valkey = _valkey(folder / "store", append_only) if own_store else self.broker
+        #: Past all proxies.
+        self.broker_url: str = self.broker.url() if kind == "redis" else self.broker.url(self._vhost)
+        store_url = self.store.url(1)
+        self.links = Links(self.broker_url, store_url) if linked else None
+        own = {
+            "GATEWAY_BROKER_URL": self.broker_url,
+            "GATEWAY_RESULT_URL": store_url,
             "GATEWAY_CONFIG": str(self.config),
         }
-        self.settings = Settings.from_env(self.environment)
+        self.environment = {**environment, **own}
+        if self.links is not None:
+            self.environment["GATEWAY_BROKER_URL"] = through(self.broker_url, self.links.worker_broker.port)
+            self.environment["GATEWAY_RESULT_URL"] = through(store_url, self.links.worker_store.port)
+            own["GATEWAY_BROKER_URL"] = through(self.broker_url, self.links.producer_broker.port)
+            own["GATEWAY_RESULT_URL"] = through(store_url, self.links.producer_store.port)
+        self.settings = Settings.from_env(own)
         self.gateway = Gateway(self.settings, Catalogue.load(self.config))
-        self.redis: Any = redis.Redis.from_url(self.settings.result_url, decode_responses=True)
+        self.redis: Any = redis.Redis.from_url(store_url, decode_responses=True)
         self.workers: list[Worker] = []
         try:
             self.start(workers, concurrency=concurrency)
@@ -77,15 +115,22 @@ class Fleet:
             self.close()
             raise
 
-    def start(self, count: int, *, concurrency: int = 300) -> list[Worker]:
-        """Start more workers, side by side, and wait until they are ready."""
-        started = [
-            Worker("workers.app", self.folder, env=self.environment, concurrency=concurrency, timeout=None)
-            for _ in range(count)
-        ]
-        self.workers += started
+    def start(
+        self, count: int, *, concurrency: int = 300, environment: Mapping[str, str] | None = None
+    ) -> list[Worker]:
+        """Start more workers, side by side, and wait until they are ready; `environment` is for these alone."""
+        started = self.launch(count, concurrency=concurrency, environment=environment)
         for worker in started:
             worker.process.wait_until(partial(_is_ready, worker), timeout=60)
+        return started
+
+    def launch(
+        self, count: int, *, concurrency: int = 300, environment: Mapping[str, str] | None = None
+    ) -> list[Worker]:
+        """`start` without waiting."""
+        env = {**self.environment, **(environment or {})}
+        started = [Worker(self.app, self.folder, env=env, concurrency=concurrency, timeout=None) for _ in range(count)]
+        self.workers += started
         return started
 
     def kill(self, worker: Worker) -> None:
@@ -142,7 +187,11 @@ class Fleet:
 
     def waiting(self, service: str) -> int:
         """How many messages are in its queue."""
-        with redis.Redis.from_url(self.settings.broker_url) as broker:
+        if self.kind == "rabbitmq":
+            with Connection(self.broker_url) as connection:
+                channel: Any = connection.default_channel
+                return int(channel.queue_declare(queue_of(service), passive=True).message_count)
+        with redis.Redis.from_url(self.broker_url) as broker:
             count: Any = broker.llen(queue_of(service))
         return int(count)
 
@@ -151,10 +200,17 @@ class Fleet:
         return float(self.redis.hget(f"gateway:limit:{service}", "blocked_until") or 0) > time.time()
 
     def unacknowledged(self) -> list[str]:
-        """Delivery tags of the messages that workers have, or had when they were killed."""
-        with redis.Redis.from_url(self.settings.broker_url, decode_responses=True) as broker:
+        """Delivery tags of the messages on Redis that workers have, or had when they were killed."""
+        with redis.Redis.from_url(self.broker_url, decode_responses=True) as broker:
             tags: Any = broker.zrange("unacked_index", 0, -1)
         return list(tags)
+
+    def unacknowledged_count(self) -> int:
+        """How many messages workers have, or had when they were killed."""
+        if self.kind == "redis":
+            return len(self.unacknowledged())
+        infos = f'rabbit_amqqueue:info_all(<<"{self._vhost}">>, [messages_unacknowledged])'
+        return int(self.broker.ask(f"lists:sum([N || [{{messages_unacknowledged, N}}] <- {infos}])"))
 
     def redeliver(self) -> int:
         """Give every unacknowledged message back to its queue, as kombu does when its visibility timeout has passed."""
@@ -181,8 +237,13 @@ class Fleet:
         for worker in self.workers:
             # What is left in the queues is nobody's: there is nothing to see through.
             worker.kill()
+        if self.links is not None:
+            self.links.close()
         self.store.stop()
-        self.broker.stop()
+        if self._shared is None:
+            self.broker.stop()
+        else:
+            self._shared.drop_vhost(self._vhost)
 
     def __enter__(self) -> Self:
         return self
@@ -196,9 +257,14 @@ class Fleet:
         return f"<Fleet {len(self.workers)} workers {self.settings!r}>"
 
 
-def _valkey(folder: Path) -> Valkey:
+def _valkey(folder: Path, append_only: bool) -> Valkey:
     folder.mkdir()
-    return Valkey(folder)
+    return Valkey(folder, append_only=append_only)
+
+
+def _rabbitmq(folder: Path) -> RabbitMQ:
+    folder.mkdir()
+    return RabbitMQ(folder)
 
 
 def _is_ready(worker: Worker) -> bool:

@@ -119,3 +119,25 @@ def test_a_post_that_comes_back_while_nobody_can_be_asked_about_it_is_not_sent_a
         pending.result()
     assert caught.value.service == "slow"
     assert len(counting.arrivals(path)) == 1
+
+
+def test_what_may_not_be_repeated_waits_for_the_store(apart: Fleet, counting: CountingService) -> None:
+    """Sent without a lease, it would be sent again if its worker died: nothing would tell that it was."""
+    path = "/away/waits"
+    pending = apart.gateway.submit_many(
+        [RestCall("slow", "POST", path, json={}), RestCall("slow", "GET", f"{path}/get")], deadline=60.0
+    )
+    assert [call.result(timeout=30).status for call in pending] == [200, 200]
+    apart.freeze()
+    pending = apart.gateway.submit_many(
+        [RestCall("slow", "POST", path, json={}), RestCall("slow", "GET", f"{path}/get")], deadline=60.0
+    )
+    apart.store.process.stop()
+    apart.thaw()
+    eventually(lambda: len(counting.arrivals(f"{path}/get")) == 2, timeout=20, what="the GET's arrival")
+    posts = [arrival for arrival in counting.arrivals(path) if arrival.method == "POST"]
+    assert len(posts) == 1
+    apart.store.restart()
+    assert [call.result(timeout=30).status for call in pending] == [200, 200]
+    posts = [arrival for arrival in counting.arrivals(path) if arrival.method == "POST"]
+    assert len(posts) == 2

@@ -62,6 +62,11 @@ class ToldExecutor:
             raise ValueError(os.environ["POOL_REFUSE"])
         self._redis = open_async(FLEET)
         self._lot = ParkingLot(FLEET)
+        #: The client has no more connections than a hundred.
+        self._turns = asyncio.Semaphore(50)
+
+    def stored(self, call_id: str) -> None:
+        pass
 
     def cancelled(self, call_id: str) -> ServiceError:
         self._write("asked", call_id)
@@ -81,6 +86,7 @@ class ToldExecutor:
         kwargs: Mapping[str, Any],
         headers: Mapping[str, Any],
         message: Callable[[], bytes],
+        embed: Mapping[str, Any] | None = None,
     ) -> Reply | ServiceError | Parked | Dropped:
         do = kwargs.get("do", {})
         parks = headers.get("gateway_parks", 0)
@@ -92,6 +98,8 @@ class ToldExecutor:
         if parks:
             self._write(f"came-back-{parks}", call_id)
         self._write("started", call_id)
+        if headers.get("delivery_info", {}).get("redelivered"):
+            self._write("redelivered", call_id)
         try:
             await asyncio.sleep(do.get("sleep_s", 0))
         except asyncio.CancelledError:
@@ -130,7 +138,8 @@ class ToldExecutor:
     async def _park(
         self, call_id: str, do: Mapping[str, Any], message: Callable[[], bytes]
     ) -> ServiceError | Parked | Dropped:
-        token: Any = await self._redis.hincrby(key_of(call_id), "lease", 1)
+        async with self._turns:
+            token: Any = await self._redis.hincrby(key_of(call_id), "lease", 1)
         until = None if "for_s" not in do else time.time() + do["for_s"]
         packed = message()
         self._write("parking", call_id)
@@ -174,6 +183,9 @@ def make(broker: str, result: str) -> Celery:
 
 
 app = make(os.environ.get("POOL_BROKER", "memory://"), os.environ.get("POOL_RESULT", "cache+memory://"))
+if os.environ.get("POOL_BROKER", "").startswith("redis:"):
+    # Of workers alone: producers have kombu's own.
+    app.conf.broker_transport = "workers.broker.redis:Transport"
 app.conf.update(json.loads(os.environ.get("POOL_CONF", "{}")))
 app.register_task(CallTask(ToldExecutor))
 if "POOL_UNPARKS" in os.environ:

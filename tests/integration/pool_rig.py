@@ -1,9 +1,7 @@
 """A broker, a result store, a client and as many workers on our pool as a test needs."""
 
-import gc
 import json
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from uuid import uuid4
 import redis
 from celery.result import AsyncResult
 
+from gateway.broker import close_app
 from gateway.dev.valkey import Valkey
 from tests.integration.pool_app import make
 from tests.servers.worker import Worker
@@ -109,11 +108,6 @@ class Rig:
         """Stop all that it started."""
         for worker in self.workers:
             worker.kill()
-        # A result that nobody fetched asks the server when it is collected, which must be while there is one.
-        with warnings.catch_warnings():
-            # Nor does Celery close its connection to a store that went away before.
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
-        self.app.close()
+        close_app(self.app)
         self.broker.close()
         self.results.close()

@@ -42,9 +42,10 @@ class Stack:
     Args:
         valkey: the server to use; its databases 6 and 7 are emptied.
         folder: takes logs and the catalogue.
+        broker_url: carries the calls in the place of database 6.
     """
 
-    def __init__(self, valkey: Valkey, folder: Path) -> None:
+    def __init__(self, valkey: Valkey, folder: Path, broker_url: str | None = None) -> None:
         self.users = UserService(folder)
         # Bound, and never listening: connecting to it is refused for as long as it is held.
         self._closed = socket.socket()
@@ -52,7 +53,7 @@ class Stack:
         self.config = folder / "gateway.toml"
         self.config.write_text(_CATALOGUE)
         self.environment = {
-            "GATEWAY_BROKER_URL": valkey.url(6),
+            "GATEWAY_BROKER_URL": broker_url or valkey.url(6),
             "GATEWAY_RESULT_URL": valkey.url(7),
             "GATEWAY_CONFIG": str(self.config),
             "USER_SERVICE_URL": self.users.rest_url,

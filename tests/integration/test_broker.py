@@ -15,6 +15,9 @@ from gateway.errors import InvalidCallError
 from tests.integration.stack import Stack
 from workers.broker.redis import ASIDE_KEY, readable
 
+#: RabbitMQ takes nothing that is no message.
+on_redis = pytest.mark.parametrize("stack", ["redis"], indirect=True, scope="session")
+
 CALL = {"protocol": "rest", "service": "user-service", "method": "GET", "route": "/users"}
 
 
@@ -86,6 +89,7 @@ def eventually(condition: Callable[[], object], *, timeout: float = 15.0) -> Non
         time.sleep(0.02)
 
 
+@on_redis
 def test_no_entry_of_a_queue_redelivers_what_runs(stack: Stack, store: "redis.Redis") -> None:
     gateway: Gateway = stack.gateway
     names = [f"in-flight-{uuid4()}" for _ in range(10)]
@@ -109,6 +113,7 @@ def test_no_entry_of_a_queue_redelivers_what_runs(stack: Stack, store: "redis.Re
     eventually(lambda: store.hlen("unacked") == 0)
 
 
+@on_redis
 @pytest.mark.parametrize(
     "entry",
     [

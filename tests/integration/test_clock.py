@@ -77,8 +77,8 @@ def redis_time(store: Valkey) -> float:
 @wrong_clocks
 def test_deadlines_are_in_the_stores_time(store: Valkey, make: Make, ahead: float) -> None:
     gateway = make(ahead)
-    for options in ({}, {}, {"idempotency_key": "order-42"}, {"idempotency_key": "order-43"}):
-        pending = gateway.submit(CALL, deadline=20.0, **options)
+    for key in (None, None, "order-42", "order-43"):
+        pending = gateway.submit(CALL, deadline=20.0, idempotency_key=key)
         now = redis_time(store)
         message = newest(store)
         assert message["deadline_at"] == pending.deadline_at == pytest.approx(now + 20.0, abs=0.1)

@@ -30,6 +30,7 @@ def run(code: str, stack: Stack) -> str:
         ("plain_celery", "Ada Lovelace"),
         ("careful_calls", "one call: True · Barbara Liskov"),
         ("careful_calls", "ask the service, or a person: maybe_sent ServiceTimeoutError"),
+        ("replay", "replayed: 201 Grace Hopper"),
     ],
 )
 def test_an_example(stack: Stack, name: str, said: str) -> None:
@@ -74,7 +75,7 @@ def test_the_commands(stack: Stack) -> None:
     found = gateway("doctor")
     assert "evicts nothing" in found
     assert stack.users.key not in found
-    assert "INTERNAL_API_KEY is not set" in gateway("doctor", status=1, env={"INTERNAL_API_KEY": ""})
+    assert "env:INTERNAL_API_KEY: is not set" in gateway("doctor", status=1, env={"INTERNAL_API_KEY": ""})
     nowhere = {"GATEWAY_BROKER_URL": "redis://:hunter2@127.0.0.1:1/0"}
     found = gateway("doctor", status=1, env=nowhere)
     assert "does not answer" in found

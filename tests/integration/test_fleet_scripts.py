@@ -60,15 +60,17 @@ class Server:
         life: float = 10.0,
         worker: str = "w",
         owner: str | None = None,
+        recorded: bool = False,
     ) -> list[Any]:
         request = {
             "now": now,
             "worker": worker,
             "lease_s": 30.0,
+            "most_deaths": 3,
             "expires_s": 3600,
             "results": "result-",
             "services": {"s": self.terms},
-            "asks": [(call_id, "s", number, token, owner or uuid4().hex, parks, left, patience, hedge, life)],
+            "asks": [(call_id, "s", number, token, owner or uuid4().hex, parks, left, patience, hedge, life, recorded)],
         }
         reply = msgspec.json.decode(ADMIT.run_sync(self.client, msgspec.json.encode(request)))
         assert float(reply["now"]) == pytest.approx(now)
@@ -442,3 +444,117 @@ def test_a_promise_of_the_budget_is_paid_once(server: Server) -> None:
     server.client.hset("gateway:call:c", mapping={"state": "parked", "parks": 1, "lease_until": 0, "attempts": 1})
     assert server.ask("c", T0 + 1, parks=1)[:3] == ["go", 2, 2]
     assert server.ask("d", T0 + 1, number=2)[0] == "hold"
+
+
+def test_a_call_that_ends_its_workers_ends_itself(server: Server) -> None:
+    server.fresh()
+    for death in range(3):
+        answer = server.ask("c", T0 + 100 * death, number=1)
+        assert (answer[0], answer[6]) == ("go", int(death > 0))
+    assert server.record("c")["deaths"] == "2"
+    # The lease is the last one's: nobody else ends the call meanwhile.
+    poison = server.ask("c", T0 + 300, number=1)
+    assert poison == ["poison", 4, 4, 3]
+    assert server.ask("c", T0 + 301, number=1)[0] == "elsewhere"
+
+
+def test_who_did_not_hear_that_a_call_is_poisonous_hears_it_again(server: Server) -> None:
+    server.fresh()
+    for death in range(3):
+        assert server.ask("c", T0 + 100 * death, number=1)[0] == "go"
+    assert server.ask("c", T0 + 300, number=1, owner="me") == ["poison", 4, 4, 3]
+    assert server.ask("c", T0 + 301, number=1, owner="me") == ["poison", 4, 4, 3]
+    # Nor does it go for whoever comes after this one.
+    assert server.ask("c", T0 + 400, number=1, owner="you")[0] == "poison"
+
+
+def test_who_did_not_hear_that_a_call_goes_alone_may_send_it(server: Server) -> None:
+    """As many deaths, but others were beside it: its own attempt, that it was not told of, is not held against it."""
+    server.fresh()
+    for death in range(3):
+        number = server.ask("c", T0 + 100 * death)[2]
+        server.end("c", number, T0 + 100 * death)
+    assert server.ask("c", T0 + 300, owner="me")[0] == "go"
+    assert server.ask("c", T0 + 301, owner="me")[0] == "go"
+
+
+def test_a_renewal_that_comes_late_gives_no_lease_back(server: Server) -> None:
+    token = server.ask("c", T0, owner="me")[1]
+    server.client.hset("gateway:call:c", mapping={"state": "parked", "parks": 1, "lease_until": 0, "owner": ""})
+    request = {"now": T0 + 1, "lease_s": 30, "calls": [("c", token)]}
+    assert RENEW.run_sync(server.client, msgspec.json.encode(request)) == b"[]"
+    assert server.record("c")["lease_until"] == "0"
+    assert server.ask("c", T0 + 2, owner="you", parks=1)[0] == "go", "it comes back, and nobody has it"
+
+
+def test_a_call_whose_worker_ended_when_it_had_its_answer_is_not_the_cause(server: Server) -> None:
+    server.fresh()
+    for death in range(9):
+        answer = server.ask("c", T0 + 100 * death, number=1)
+        assert answer[0] == "go"
+        server.end("c", answer[2], T0 + 100 * death)
+    # But not for ever.
+    for death in range(9, 11):
+        answer = server.ask("c", T0 + 100 * death, number=1)
+        server.end("c", answer[2], T0 + 100 * death)
+    assert answer[0] == "poison"
+
+
+@pytest.mark.parametrize(("kept", "interrupted"), [(True, 0), (False, 1)], ids=["record kept", "record lost"])
+def test_a_message_that_comes_again_to_a_server_without_its_record_may_have_been_sent(
+    server: Server, kept: bool, interrupted: int
+) -> None:
+    server.fresh()
+    if kept:
+        server.client.hset("gateway:call:c", mapping={"state": "pending", "deadline_at": T0 + 10})
+    assert server.ask("c", T0, recorded=True)[6] == interrupted
+
+
+def test_a_message_of_a_producer_that_makes_no_records_is_no_sign_of_a_loss(server: Server) -> None:
+    server.fresh()
+    assert server.ask("c", T0, recorded=False)[6] == 0
+
+
+def test_of_the_calls_that_ended_two_workers_one_goes_at_a_time(server: Server) -> None:
+    server.fresh()
+    for call_id in ("innocent", "poison", "other"):
+        server.client.hset(f"gateway:call:{call_id}", mapping={"lease": 1, "deaths": 2, "state": "parked"})
+    assert server.ask("poison", T0)[0] == "go"
+    # Another one waits outside the worker, and what never ended a worker goes on.
+    held = server.ask("innocent", T0)
+    assert (held[0], held[3], float(held[5])) == ("hold", "quarantine", 1.0)
+    assert server.ask("new", T0)[0] == "go"
+    server.end("new", 1, T0)
+    assert server.ask("innocent", T0, token=held[1])[0] == "hold"
+    server.end("poison", 1, T0)
+    assert server.ask("other", T0)[0] == "go"
+    # A worker that ends with it gives the place back in time.
+    assert 10 <= server.client.ttl("gateway:suspect") <= 11
+
+
+def test_a_suspect_is_not_hedged(server: Server) -> None:
+    server.fresh()
+    server.client.hset("gateway:call:c", mapping={"deaths": 2})
+    token = server.ask("c", T0, owner="me")[1]
+    assert server.ask("c", T0, number=2, token=token, owner="me", hedge=True)[3] == "budget"
+
+
+def test_a_call_that_was_sent_without_a_lease_and_has_its_outcome_is_dropped(server: Server) -> None:
+    server.fresh()
+    server.client.hset("gateway:call:c", mapping={"state": "pending", "deadline_at": T0 + 10})
+    server.client.set("result-c", "{}")
+    assert server.ask("c", T0) == ["drop", "it has its outcome"]
+
+
+def test_a_hedge_that_was_not_sent_costs_nothing(server: Server) -> None:
+    def tokens() -> float:
+        return float(server.client.hget(fleet_keys.budget("s"), "tokens") or 0)
+
+    server.fresh(per_s=0.0, share=1.0, breaker=False)
+    token = server.ask("c", T0)[1]
+    before = tokens()
+    go = server.ask("c", T0, number=2, token=token, hedge=True)
+    assert go[0] == "go"
+    assert tokens() == before - 1
+    server.report(T0, ends=[("c", "s", go[2], token, "neutral", False, False, False, False, True)])
+    assert tokens() == before

@@ -45,7 +45,7 @@ class Seen:
             self._call(gateway, "graphql", GraphQLCall("user-service", query, {"id": "123"}))
             # Somebody without our producer, who describes nothing.
             call = {"protocol": "rest", "service": "user-service", "method": "POST", "route": "/users", "json": body}
-            sent = gateway.celery.send_task("gateway.call", kwargs={"version": 1, "call": call})
+            sent = gateway.celery.send_task("gateway.call", kwargs={"version": 1, "caller": "demo", "call": call})
             self.ids["foreign"] = sent.id
             gateway.pending(sent.id).result(20)
         stack.processes[-1].wait_until(lambda: len(stack.flower.finished()) == len(self.ids), timeout=10)
@@ -138,7 +138,7 @@ def test_a_task_has_the_name_of_its_operation(seen: Seen, name: str, shown: str,
 
 def test_ids_and_outcome_are_readable(seen: Seen) -> None:
     task = seen.task("get")
-    ids = rf"correlation_id={seen.correlation_id} request_id=[0-9a-f]{{32}}"
+    ids = rf"correlation_id={seen.correlation_id} request_id=[0-9a-f]{{32}} caller=demo"
     assert re.fullmatch(ids, task["kwargs"])
     assert re.fullmatch(rf"200 in \d+ ms · .* · correlation_id={seen.correlation_id}", task["result"])
     page = seen.page("get")
@@ -164,7 +164,7 @@ def test_runtimes_are_true_for_replies_and_errors(seen: Seen) -> None:
 
 
 def test_it_wants_a_login(seen: Seen) -> None:
-    for path in ("/tasks", "/api/tasks", f"/task/{seen.ids['get']}"):
+    for path in ("/tasks", "/api/tasks", "/metrics", f"/task/{seen.ids['get']}"):
         with pytest.raises(urllib.error.HTTPError) as refused:
             Flower(seen.stack.flower.url, "gateway:wrong").page(path)
         refused.value.close()
@@ -206,6 +206,9 @@ def run_flower(seen: Seen, *flags: str, **environ: str) -> subprocess.CompletedP
         (["--address=0.0.0.0"], {}, "would listen on 0.0.0.0 without a login"),
         ([], {"FLOWER_ADDRESS": "::"}, "would listen on :: without a login"),
         ([], {"FLOWER_ADDRESS": "0.0.0.0", "FLOWER_BASIC_AUTH": ""}, "would listen on 0.0.0.0 without a login"),
+        ([], {}, "would listen on 127.0.0.1 without a login"),
+        ([], {"FLOWER_BASIC_AUTH": "admin:admin"}, "is anybody's guess"),
+        ([], {"FLOWER_AUTH": r".*@example\.com"}, "OAuth is not complete"),
         ([], {"FLOWER_BASIC_AUTH": "admin"}, "is not a login"),
         ([], {"FLOWER_BASIC_AUTH": "admin:"}, "is not a login"),
     ],

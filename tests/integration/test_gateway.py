@@ -171,7 +171,8 @@ def test_many_slow_calls_run_at_once_in_one_worker(gateway: Gateway) -> None:
     started = time.monotonic()
     pending = gateway.submit_many([behaving("slow=200")] * 200)
     assert {call.result(timeout=30).status for call in pending} == {200}
-    assert time.monotonic() - started < 200 * 0.2 / 4
+    # One after another they would take twice that.
+    assert time.monotonic() - started < 200 * 0.2 / 2
     assert len({call.id for call in pending}) == 200
 
 
@@ -312,8 +313,17 @@ def plain(stack: Stack) -> Celery:
     return Celery("plain", broker=stack.settings.broker_url, backend=stack.settings.result_url, set_as_current=False)
 
 
+def addressed_to(queue: str | None, stack: Stack) -> dict[str, Any]:
+    """Options of `send_task`. It declares a queue that it names, and on RabbitMQ not as ours are."""
+    if queue is None:
+        return {}
+    if stack.settings.broker_is_amqp:
+        return {"exchange": "gateway:calls", "routing_key": queue.replace(".", ":")}
+    return {"queue": queue}
+
+
 @pytest.mark.parametrize("queue", [None, "gateway", "gateway.user-service"])
-def test_a_plain_celery_app_sends_a_call(plain: Celery, queue: str | None) -> None:
+def test_a_plain_celery_app_sends_a_call(stack: Stack, plain: Celery, queue: str | None) -> None:
     call = {
         "protocol": "rest",
         "service": "user-service",
@@ -321,7 +331,7 @@ def test_a_plain_celery_app_sends_a_call(plain: Celery, queue: str | None) -> No
         "route": "/users/{user_id}",
         "path": {"user_id": "123"},
     }
-    options: dict[str, Any] = {} if queue is None else {"queue": queue}
+    options = addressed_to(queue, stack)
     result = plain.send_task(TASK, kwargs={"version": 1, "call": call, "deadline_s": 10}, **options)
     assert result.get(timeout=15)["data"] == ADA
 
@@ -343,9 +353,9 @@ def test_a_plain_celery_app_sends_a_call(plain: Celery, queue: str | None) -> No
     ],
 )
 def test_a_message_of_unknown_version_or_shape_ends_as_a_typed_error(
-    plain: Celery, gateway: Gateway, kwargs: dict[str, Any], error: type[ServiceError]
+    stack: Stack, plain: Celery, gateway: Gateway, kwargs: dict[str, Any], error: type[ServiceError]
 ) -> None:
-    result = plain.send_task(TASK, kwargs=kwargs, queue="gateway")
+    result = plain.send_task(TASK, kwargs=kwargs, **addressed_to("gateway", stack))
     with pytest.raises(error):
         result.get(timeout=15)
     assert gateway.submit(GET_ADA).result(timeout=15).status == 200, "the worker goes on"

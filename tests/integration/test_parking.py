@@ -49,6 +49,16 @@ def test_what_parking_writes(lot: Lot) -> None:
     assert lot.redis.smembers("gateway:services") == {A}
 
 
+def test_the_history_of_all_parkings_is_kept(lot: Lot) -> None:
+    lot.park("a", history='[{"number":1}]')
+    lot.park("a")
+    lot.park("a", history='[{"number":2},{"number":3}]')
+    assert json.loads(lot.redis.hget(key_of("a"), "history")) == [{"number": 1}, {"number": 2}, {"number": 3}]
+    lot.redis.hset(key_of("a"), "history", json.dumps(["x" * 10_000]))
+    lot.park("a", history='[{"number":4}]')
+    assert json.loads(lot.redis.hget(key_of("a"), "history")) == [{"number": 4}], "it is bounded"
+
+
 def test_a_call_that_belongs_to_another_is_not_parked(lot: Lot) -> None:
     lot.redis.hset(key_of("a"), mapping={"lease": 2, "state": "running"})
     assert lot.park("a") == [0]
@@ -70,6 +80,15 @@ def test_without_a_lease_a_call_is_parked_that_nobody_has(lot: Lot, record: dict
     lot.redis.hset(key_of("a"), mapping={"worker": "w", **record})
     assert lot.park("a", token=0, lease=False) == [is_parked]
     assert lot.redis.zcard(parked(A)) == is_parked
+
+
+def test_who_could_not_ask_for_a_lease_does_not_forget_for_those_before_it(lot: Lot) -> None:
+    lot.redis.hset(
+        key_of("a"), mapping={"lease": 1, "state": "running", "lease_until": NOW - 1, "open": 2, "attempts": 2}
+    )
+    assert lot.park("a", token=0, owner="another", lease=False) == [1]
+    record = lot.redis.hgetall(key_of("a"))
+    assert (record["maybe"], record["attempts"]) == ("1", "2")
 
 
 def test_a_record_that_the_server_has_lost_does_not_lose_the_call(lot: Lot) -> None:

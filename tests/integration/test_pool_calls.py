@@ -152,13 +152,13 @@ def test_revoke_of_a_call_that_has_just_started(rig: Rig) -> None:
 def test_revoke_of_a_call_that_another_worker_runs(rig: Rig, terminate: bool) -> None:
     """Only who holds a call says how it ended; Celery's own command has the other write REVOKED at once."""
     runs = rig.worker(concurrency=1)
-    result = rig.send(sleep_s=2.0)
+    result = rig.send(sleep_s=8.0)
     eventually(lambda: rig.happened("started"), "it runs")
     idle = rig.worker()
     rig.app.control.revoke(result.id, terminate=terminate, destination=[idle.name], reply=True, timeout=3)
     assert result.id in (rig.app.control.inspect([idle.name], timeout=3).revoked() or {})[idle.name]
     assert str(result.state) == "PENDING"
-    assert result.get(timeout=10)["status"] == 200
+    assert result.get(timeout=20)["status"] == 200
     rig.acknowledged()
     assert (runs.exit_code, idle.exit_code) == (None, None)
 

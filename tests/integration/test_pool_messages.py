@@ -28,6 +28,7 @@ WITH_AN_ID: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("embed is a string", [[], {}, "SECRET"], {}, {}),
     ("chain is a number", [[], {}, {"chain": 7}], {}, {}),
     ("callbacks hold no signatures", [[], {}, {"callbacks": ["SECRET"]}], {}, {}),
+    ("a step lacks what Celery's canvas reads", [[], {}, {"chain": [{"task": "SECRET"}]}], {}, {}),
     ("errbacks hold no task", [[], {}, {"errbacks": [{}]}], {}, {}),
     ("chord is a list", [[], {}, {"chord": []}], {}, {}),
     ("eta is no time", GOOD, {"eta": "tomorrow"}, {}),
@@ -89,7 +90,7 @@ def test_malformed_messages_end_and_the_worker_lives(rig: Rig) -> None:
     assert "connection to broker lost" not in worker.output().lower()
     assert "SECRET" not in worker.output()
     assert len(rig.happened("started")) == 1
-    assert len(WITH_AN_ID) + len(WITHOUT_AN_ID) == 45
+    assert len(WITH_AN_ID) + len(WITHOUT_AN_ID) == 46
 
 
 @pytest.mark.parametrize(

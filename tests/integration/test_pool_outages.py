@@ -1,15 +1,19 @@
 """Broker and result store go away and come back; the worker stays and loses nothing."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from gateway.dev.valkey import Valkey
+from gateway.errors import OutcomeUnknownError
 from tests.integration.pool_rig import Rig, eventually
+from tests.servers.proxy import Proxy
 
 
 def made(folder: Path, *, append_only: bool = False) -> Valkey:
@@ -99,3 +103,32 @@ def test_a_broker_that_is_killed(valkey: Valkey, store: Valkey, tmp_path: Path) 
         eventually(lambda: not rig.queued() and not rig.unacked(), "all are acknowledged", 30)
     finally:
         rig.close()
+
+
+def test_a_connection_that_is_reset_runs_nothing_twice(valkey: Valkey, rig: Rig) -> None:
+    with Proxy(valkey.port) as proxy:
+        worker = rig.worker(concurrency=5, conf={"worker_prefetch_multiplier": 2}, env={"POOL_BROKER": proxy.url(1)})
+        pending = [rig.send(sleep_s=2) for _ in range(10)]
+        eventually(lambda: len(rig.happened("started")) == 5 and rig.unacked() == 10, "five run, five wait")
+        proxy.reset(refuse=True)
+        eventually(lambda: "Connection to broker lost" in worker.output(), "it notices")
+        # A worker that died would have been given up for dead meanwhile, and its messages taken by this one.
+        other = rig.worker()
+        proxy.let_go()
+        after = [rig.send() for _ in range(5)]
+        for result in [*pending, *after]:
+            assert result.get(timeout=20)["status"] == 200
+        rig.acknowledged()
+        assert sorted(rig.happened("started")) == sorted(result.id for result in [*pending, *after])
+        assert worker.exit_code is other.exit_code is None
+
+
+def test_a_message_that_kills_workers_ends(rig: Rig) -> None:
+    rig.worker()
+    call_id = str(uuid4())
+    headers = {"id": call_id, "task": "gateway.call", "lang": "py", "retries": 0}
+    rig.raw(json.dumps([[], {"do": {}}, {}]), headers, gateway_deaths=20)
+    with pytest.raises(OutcomeUnknownError):
+        rig.app.AsyncResult(call_id).get(timeout=10)
+    rig.acknowledged()
+    assert not rig.happened("started")

@@ -40,6 +40,31 @@ def test_acknowledgements_go_out_while_a_warm_stop_waits(rig: Rig) -> None:
     assert rig.unacked() == 0
 
 
+def test_a_warm_stop_gives_back_at_once_what_waits(rig: Rig) -> None:
+    worker = rig.worker(concurrency=2, conf={"worker_prefetch_multiplier": 5})
+    long = [rig.send(sleep_s=5) for _ in range(2)]
+    eventually(lambda: len(rig.happened("started")) == 2, "two run")
+    waiting = [rig.send() for _ in range(5)]
+    later = rig.app.send_task("tests.total", args=[[]], countdown=60)
+    eventually(lambda: rig.unacked() == 8, "the rest waits in the worker")
+    began = time.monotonic()
+    worker.warm_stop()
+    eventually(lambda: rig.queued() == 6, "it is back in its queue")
+    assert time.monotonic() - began < 2
+    assert worker.exit_code is None
+    rig.worker(arguments=("--prefetch-multiplier", "1"), concurrency=2)
+    for result in waiting:
+        assert result.get(timeout=4)["status"] == 200
+    assert worker.exit_code is None
+    for result in long:
+        assert result.get(timeout=15)["status"] == 200
+    assert worker.wait(15) == 0
+    started = rig.happened("started")
+    assert sorted(started) == sorted(result.id for result in [*long, *waiting])
+    assert rig.unacked() == 1
+    later.revoke()
+
+
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_a_cold_stop_is_prompt_and_the_calls_come_back(rig: Rig, stubborn: bool) -> None:
     worker = rig.worker()

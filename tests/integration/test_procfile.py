@@ -57,6 +57,7 @@ def test_the_procfile_runs_a_call_and_stops_in_good_order(valkey: Valkey, marked
         USER_SERVICE_GRPC_TARGET=f"127.0.0.1:{grpc}",
         INTERNAL_API_KEY="a-key-of-this-test",
         FLOWER_PORT=flower,
+        FLOWER_BASIC_AUTH="gateway:a-login-of-this-test",
     )
     bin_folder = Path(sys.executable).parent
     process = Process(

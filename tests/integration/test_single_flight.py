@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -250,15 +250,16 @@ def test_a_broker_that_may_have_taken_the_call_leaves_the_key(store: Valkey, mak
 
 def test_who_joins_keeps_a_call_alive_that_its_first_submit_could_not_enqueue(store: Valkey, make: Make) -> None:
     first, second = make(broker=f"redis://127.0.0.1:{free_port()}/0"), make()
-    original = first._publisher.send
+    original = first._bound.admit
     joined: list[PendingCall] = []
 
-    def send(messages: Any) -> None:
+    def admit(services: Iterable[str]) -> None:
         joined.append(second.submit(CHARGE, idempotency_key=KEY))
-        original(messages)
+        original(services)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(first._publisher, "send", send)
+        # The key is claimed by then, and the broker is asked for the first time.
+        patch.setattr(first._bound, "admit", admit)
         with pytest.raises(GatewayUnavailableError) as caught:
             first.submit(CHARGE, idempotency_key=KEY)
     assert (caught.value.delivery, caught.value.call_id) == (Delivery.MAYBE_SENT, joined[0].id)

@@ -1,6 +1,8 @@
 """Waiting for results through everything that the result store does."""
 
 import concurrent.futures
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -172,11 +174,11 @@ def test_a_link_that_is_cut_without_a_word_is_noticed(store: Valkey) -> None:
 
 def test_a_silent_link_that_is_alive_is_kept(store: Valkey) -> None:
     with Proxy(store.port) as proxy:
-        waiter = waiter_of(proxy.url(), silence_s=0.05)
+        waiter = waiter_of(proxy.url(), silence_s=0.25)
         future = waiter.watch("a")
         wait_for_subscription(store, "a")
         with pytest.raises(concurrent.futures.TimeoutError):
-            future.result(1)
+            future.result(2)
         before = proxy.accepted
         finish(store, "a")
         assert future.result(5) == b"of a"
@@ -208,3 +210,38 @@ def test_closing_is_prompt_whatever_the_reader_does(store: Valkey) -> None:
         waiter.close()
         assert time.monotonic() - started < 2
         assert future.cancelled()
+
+
+def test_a_store_that_pauses_and_goes_on_is_waited_for(store: Valkey) -> None:
+    waiter = waiter_of(store.url(), silence_s=0.2)
+    futures = [waiter.watch(name) for name in ("a", "b")]
+    wait_for_subscription(store, "a", "b")
+    finish(store, "c", announce=False)
+    assert waiter.watch("c").result(5) == b"of c", "the look-up for the others was before this one"
+    with redis.Redis.from_url(store.url()) as client:
+        client.set("result-a", "of a")  # not announced: only who connects anew looks it up
+        # Long enough that the waiter gives the connection up, several times over.
+        os.kill(store.process.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(concurrent.futures.TimeoutError):
+                futures[0].result(3)
+        finally:
+            os.kill(store.process.pid, signal.SIGCONT)
+    assert futures[0].result(10) == b"of a"
+    wait_for_subscription(store, "b")
+    with redis.Redis.from_url(store.url()) as client:
+        client.publish("result-b", "of b")  # not stored
+    assert futures[1].result(10) == b"of b", "and what is announced from then on arrives"
+    waiter.close()
+
+
+def test_a_store_that_restarts_again_and_again_loses_nobody(store: Valkey, waiter: Waiter) -> None:
+    names = [f"{round_}-{number}" for round_ in range(3) for number in range(20)]
+    futures = {name: waiter.watch(name) for name in names}
+    for round_ in range(3):
+        store.process.kill()
+        store.restart()
+        for number in range(20):
+            # Some before the waiter is back, some after it.
+            finish(store, f"{round_}-{number}")
+    assert [futures[name].result(20) for name in names] == [f"of {name}".encode() for name in names]

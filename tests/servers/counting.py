@@ -23,7 +23,7 @@ class Arrival:
     Attributes:
         at: when, on the machine's monotonic clock, in seconds.
         method, path: what was asked.
-        request_id, correlation_id, idempotency_key: its headers; None where it had none.
+        request_id, correlation_id, idempotency_key, traceparent: its headers; None where it had none.
         peer: port of the connection's other end.
         status: of the answer that it gets; 0: it gets none.
         ended: when it was answered, or when its connection was gone; None: neither yet.
@@ -35,6 +35,7 @@ class Arrival:
     request_id: str | None
     correlation_id: str | None
     idempotency_key: str | None
+    traceparent: str | None
     peer: int
     status: int
     ended: float | None

@@ -112,6 +112,7 @@ class Link(asyncio.Protocol):
             "request_id": headers.get("x-request-id"),
             "correlation_id": headers.get("x-correlation-id"),
             "idempotency_key": headers.get("idempotency-key"),
+            "traceparent": headers.get("traceparent"),
             "peer": self.transport.get_extra_info("peername")[1],
             "status": conduct.status if conduct.action == "answer" else 0,
             "ended": None,

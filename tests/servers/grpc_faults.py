@@ -61,6 +61,7 @@ class FaultyUsers:
         port: a free one by default.
         compression: of replies.
         more: further `.proto` files, name → text.
+        credentials: of a server that speaks TLS.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class FaultyUsers:
         port: int = 0,
         compression: grpc.Compression | None = None,
         more: Mapping[str, str] | None = None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.pool = load_pool(compile_protos(folder, more))
         self.raw: dict[str, bytes] = {}
@@ -84,6 +86,7 @@ class FaultyUsers:
         self.describing.set()
         self.port = port
         self._compression = compression
+        self._credentials = credentials
 
     async def start(self) -> Self:
         """Listen; port 0 takes a free one."""
@@ -94,7 +97,11 @@ class FaultyUsers:
         self.server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers), _Reflection(self))
         )
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        if self._credentials is None:
+            self.port = self.server.add_insecure_port(address)
+        else:
+            self.port = self.server.add_secure_port(address, self._credentials)
         await self.server.start()
         return self
 

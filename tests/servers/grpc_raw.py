@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
+
+from tests.servers.authority import shown_by
 
 #: What a raw server does once a request arrived: `(connection, stream id)`.
 Behaviour = Callable[["RawConnection", int], Awaitable[None]]
@@ -105,6 +108,7 @@ class RawServer:
         on_accept: what it does with a connection instead of reading from it.
         on_head: what it does when it has read the head of a request, before it reads on.
         connections: how many were accepted.
+        peers: serial number of each certificate that was shown, in the order of the connections; None: none.
         heads: how many requests began to arrive, without the probes.
         probes: how many of those that ask why a channel cannot connect found that it can again.
         requests: how many requests arrived completely.
@@ -112,6 +116,7 @@ class RawServer:
     Args:
         greet: whether it sends the SETTINGS that a connection begins with.
         listener: the socket that it listens on; None: a free loopback port.
+        tls: how it speaks TLS; None: not at all.
     """
 
     def __init__(
@@ -122,12 +127,15 @@ class RawServer:
         on_accept: Behaviour | None = None,
         on_head: Behaviour | None = None,
         listener: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.behave = behave
         self.on_accept = on_accept
         self.on_head = on_head
         self._greet = greet
         self._listener = listener
+        self._tls = tls
+        self.peers: list[str | None] = []
         self.connections = 0
         self.heads = 0
         self.probes = 0
@@ -138,7 +146,7 @@ class RawServer:
         if self._listener is None:
             self._listener = socket.socket()
             self._listener.bind(("127.0.0.1", 0))
-        self._server = await asyncio.start_server(self._accept, sock=self._listener)
+        self._server = await asyncio.start_server(self._accept, sock=self._listener, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -152,13 +160,14 @@ class RawServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.peers.append(shown_by(writer))
         task = asyncio.ensure_future(self._serve(RawConnection(reader, writer)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, connection: RawConnection) -> None:
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
                 if self.on_accept is not None:
                     await self.on_accept(connection, 0)
                     return

@@ -11,7 +11,7 @@ import ssl
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
-from tests.servers.authority import server_context
+from tests.servers.authority import server_context, shown_by
 from tests.servers.http_behaviours import BEHAVIOURS, Arrival, Connection, End, ok, reply
 
 __all__ = ["HttpFaults"]
@@ -25,7 +25,8 @@ class HttpFaults:
 
     Attributes:
         on_accept: what it does with a connection before reading from it.
-        tls: whether it speaks TLS, as localhost.
+        tls: whether it speaks TLS, as localhost, or how.
+        peers: serial number of each certificate that was shown, in the order of the connections; None: none.
         misbehave: what it does with every request, whatever the path says; None: what the path says.
         listener: the socket that it listens on; None: a free loopback port.
         heads: how many requests it has begun to read.
@@ -36,19 +37,20 @@ class HttpFaults:
     """
 
     on_accept: Literal["read", "hang", "reset"] = "read"
-    tls: bool = False
+    tls: bool | ssl.SSLContext = False
     misbehave: str | None = None
     listener: socket.socket | None = None
     heads: int = 0
     arrivals: list[Arrival] = field(default_factory=list)
     connections: int = 0
+    peers: list[str | None] = field(default_factory=list)
     finished: int = 0
     say: tuple[int, str, bytes] = (200, "application/json", b"{}")
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        context = server_context() if self.tls else None
+        context = server_context() if self.tls is True else self.tls or None
         listener = self.listener
         if listener is None:
             listener = socket.socket()
@@ -73,7 +75,7 @@ class HttpFaults:
 
     @property
     def url(self) -> str:
-        return f"http{'s' * self.tls}://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def count(self, request_id: str) -> int:
         """How often a request arrived."""
@@ -84,6 +86,7 @@ class HttpFaults:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        self.peers.append(shown_by(writer))
         connection = Connection(self.connections, reader, writer)
         try:
             if self.on_accept == "hang":

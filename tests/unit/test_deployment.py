@@ -13,11 +13,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from gateway.catalogue import Catalogue
+from workers.pool.drain import STORE_GRACE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET_NAMES = re.compile(r"KEY|AUTH|PASSWORD|SECRET|TOKEN")
 # Names that somebody else sets: an orchestrator, or the image.
-FOREIGN = {"HOSTNAME", "PATH"}
+FOREIGN = {"HOSTNAME", "PATH", "RABBITMQ_DEFAULT_PASS", "RABBITMQ_DEFAULT_USER"}
 
 
 def text(name: str) -> str:
@@ -50,19 +51,43 @@ def interpolated(document: str) -> set[str]:
 
 
 def test_compose_has_what_a_call_needs() -> None:
-    assert set(SERVICES) == {"redis", "worker", "flower", "user-service"}
+    assert set(SERVICES) == {"redis", "rabbitmq", "worker", "flower", "user-service"}
+    # Unless it is asked for, Redis carries the calls.
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["rabbitmq"]
+    assert all(
+        "${COMPOSE_BROKER_URL:-redis://redis:" in SERVICES[name]["environment"]["GATEWAY_BROKER_URL"]
+        for name in ("worker", "flower")
+    )
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_has_a_healthcheck_and_who_depends_waits_for_it(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
     for other, condition in SERVICES[name].get("depends_on", {}).items():
-        assert condition == {"condition": "service_healthy"}, f"{name} → {other}"
+        optional = {"required": False} if "profiles" in SERVICES[other] else {}
+        assert condition == {"condition": "service_healthy", **optional}, f"{name} → {other}"
 
 
 def test_worker_and_flower_wait_for_what_they_use() -> None:
-    assert set(SERVICES["worker"]["depends_on"]) == {"redis", "user-service"}
-    assert set(SERVICES["flower"]["depends_on"]) >= {"redis"}
+    assert set(SERVICES["worker"]["depends_on"]) == {"redis", "rabbitmq", "user-service"}
+    assert set(SERVICES["flower"]["depends_on"]) >= {"redis", "rabbitmq"}
+
+
+def test_a_stop_has_the_time_that_calls_take() -> None:
+    services = Catalogue.load(ROOT / "gateway.toml").services.values()
+    longest_s = max(service.policy.timeouts.total for service in services)
+    granted_s = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert granted_s >= longest_s + STORE_GRACE_S + 5
+
+
+def test_rabbitmq_keeps_calls() -> None:
+    rabbitmq = SERVICES["rabbitmq"]
+    (volume,) = rabbitmq["volumes"]
+    name, _, target = volume.partition(":")
+    assert target == "/var/lib/rabbitmq"
+    assert name in COMPOSE["volumes"]
+    assert rabbitmq["hostname"], "its data lies below its name, which a container changes otherwise"
+    assert "ports" not in rabbitmq
 
 
 def test_redis_keeps_calls() -> None:
@@ -160,7 +185,9 @@ def test_the_catalogues_hold() -> None:
         **env_example(),
         **{name: str(value) for name, value in SERVICES["worker"]["environment"].items()},
     }
-    assert Catalogue.load(ROOT / "gateway.toml", environ).services["user-service"].rest is not None
+    service = Catalogue.load(ROOT / "gateway.toml", environ).services["user-service"]
+    assert service.rest is not None
+    assert service.network.everything_private, "what a name stands for in compose is private"
 
 
 def test_the_image_has_what_its_commands_need() -> None:
@@ -215,10 +242,19 @@ def test_ci_runs_what_everybody_runs() -> None:
     assert "make test" in script
 
 
+def test_what_the_tests_run_is_installed_and_not_started() -> None:
+    script = text(".ci/servers")
+    assert (ROOT / ".ci" / "servers").stat().st_mode & 0o111, "it is executable"
+    for package in ("rabbitmq-server", "redis-server", "faketime", "nftables", "iproute2", "strace"):
+        assert f"]={package}" in script
+    assert "policy-rc.d" in script
+
+
 def test_make_has_its_targets() -> None:
     makefile = text("Makefile")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    assert targets >= {"demo", "dev", "test", "check", "format", "clean"}
+    assert targets >= {"demo", "dev", "test", "check", "format", "clean", "faults", "soak"}
+    assert re.search(r"^test: .*\bservers$", makefile, re.MULTILINE), "the tests get the servers that they start"
     for tool in ("ruff format --check", "ruff check", "mypy", "lint-imports", "pytest"):
         assert tool in makefile
     for stamp in ("demo", "dev"):

@@ -206,15 +206,6 @@ def test_a_call_is_slow_if_any_operation_lets_it_be() -> None:
     assert parse(services={"u": {**USERS, **slow}}).services["u"].policy.breaker.slow_call == 5.0
 
 
-def test_what_is_not_acted_on_is_named() -> None:
-    catalogue = parse(
-        defaults={"retry": {"attempts": 2}, "timeouts": {"total": 5.0}},
-        services={"u": {**USERS, "limit": {"rate": "5/s"}, "operations": {"GET /": {"hedge": {"after": 0.1}}}}},
-        callers={"orders": {"key": "env:K"}},
-    )
-    assert catalogue.not_acted_on == ["callers.orders"]
-
-
 def test_what_is_written_is_kept_apart_from_what_is_resolved() -> None:
     catalogue = parse(
         defaults={"retry": {"attempts": 2}},

@@ -110,3 +110,23 @@ def test_a_process_reckons_with_the_clock_that_learned_last(monkeypatch: pytest.
     del host
     gc.collect()
     assert process_time() == 7.0
+
+
+@pytest.mark.parametrize("set_by", [-3600.0, 3600.0])
+def test_a_slow_answer_does_not_replace_a_good_one_because_the_host_was_set(host: Host, set_by: float) -> None:
+    host.hears(5000.0, took=0.002)
+    host.time += set_by
+    host.passes(9.0)
+    host.hears(5005.0, took=4.0)  # it waited on its way back
+    assert host.clock.now() == pytest.approx(5009.001)
+    assert host.clock.is_sure
+
+
+def test_a_slow_answer_counts_if_the_host_slept(host: Host) -> None:
+    host.hears(5000.0, took=0.002)
+    host.time += 60.0  # the monotonic clock stood still meanwhile
+    assert not host.clock.is_sure
+    host.passes(4.0)
+    host.hears(5062.0, took=4.0)
+    assert host.clock.now() == pytest.approx(5064.0)
+    assert host.clock.is_sure

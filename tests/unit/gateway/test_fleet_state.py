@@ -16,11 +16,11 @@ def state(
     budget: dict[bytes, bytes] | None = None,
     first: list[tuple[Any, float]] | None = None,
 ) -> ServiceState:
-    return read_state("users", NOW, breaker or {}, 1, limit or {}, 2, budget or {}, 3, first or [])
+    return read_state("users", NOW, breaker or {}, 1, limit or {}, 2, budget or {}, 3, first or [], {})
 
 
 def test_what_never_happened_is_as_good_as_new() -> None:
-    found = read_state("users", NOW, {}, 0, {}, 0, {}, 0, [])
+    found = read_state("users", NOW, {}, 0, {}, 0, {}, 0, [], {})
     assert found == ServiceState(name="users", now=NOW)
     assert (found.breaker.phase, found.breaker.by_hand, found.blocked_s) == ("closed", False, 0.0)
 

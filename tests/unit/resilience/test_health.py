@@ -30,6 +30,7 @@ EXPECTED = {
     errors.CallRejectedError: Health.NEUTRAL,
     errors.CallCancelledError: Health.NEUTRAL,
     errors.GatewayUnavailableError: Health.NEUTRAL,
+    errors.QueueFullError: Health.NEUTRAL,
     errors.GatewayFaultError: Health.NEUTRAL,
     errors.InvalidCallError: Health.NEUTRAL,
     errors.UnknownServiceError: Health.NEUTRAL,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from gateway.dev.process import free_port
 from gateway.policy import Connections
 from tests.conformance.contract import eventually
-from tests.servers.authority import client_context
+from tests.servers.authority import PemFiles
 from tests.servers.http_faults import HttpFaults
 from workers.transports.base import Wire
 from workers.transports.http import HttpPool
+from workers.transports.tls import Certificates
 
 
 @pytest.fixture
@@ -80,15 +82,40 @@ async def test_requests_that_cannot_be_written_are_not_sent(faults: HttpFaults) 
     await pool.aclose()
 
 
-async def test_tls_with_an_authority_of_our_own() -> None:
-    context = client_context()
-    async with HttpFaults(tls=True) as server:
-        pool = HttpPool("a", Connections(max=1), ssl_context=context)
+async def test_tls_with_an_authority_of_our_own(tmp_path: Path) -> None:
+    files = PemFiles(tmp_path)
+    async with HttpFaults(tls=files.server()) as server:
+        pool = HttpPool("a", Connections(max=1), certificates=Certificates("a", files.table()))
         for _ in range(2):
             response = await pool.handle_async_request(httpx.Request("GET", f"{server.url}/ok"))
             assert await response.aread() == b'{"data": {"ok": true}}'
             await response.aclose()
         assert server.connections == 1
+        await pool.aclose()
+
+
+async def test_a_reply_under_way_goes_on_with_the_old_certificates(tmp_path: Path) -> None:
+    files, now = PemFiles(tmp_path), 0.0
+    async with HttpFaults(tls=files.server()) as server:
+        certificates = Certificates("a", files.table(), clock=lambda: now)
+        pool = HttpPool("a", Connections(max=2), certificates=certificates)
+
+        async def begin() -> httpx.Response:
+            return await pool.handle_async_request(httpx.Request("GET", f"{server.url}/ok"))
+
+        first = await begin()
+        files.write("ca.pem", files.ours.cert_pem.bytes() + files.other.cert_pem.bytes())
+        now = 2.0
+        second = await begin()
+        assert server.connections == 2
+        for reply in (first, second):
+            assert await reply.aread() == b'{"data": {"ok": true}}'
+            await reply.aclose()
+        assert "0 busy, 1 idle" in repr(pool), "the old connection was closed"
+        third = await begin()
+        await third.aread()
+        await third.aclose()
+        assert server.connections == 2
         await pool.aclose()
 
 

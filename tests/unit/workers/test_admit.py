@@ -22,7 +22,7 @@ from workers.outcomes import Dropped
 from workers.resilience.admit import admit
 from workers.resilience.breaker import Permit
 from workers.resilience.compose import compose
-from workers.verdict import Cancelled, Drop, Elsewhere, Go, Late, Past, Verdict, Wait, Why
+from workers.verdict import Cancelled, Drop, Elsewhere, Go, Late, Past, Poison, Verdict, Wait, Why
 
 
 async def never(_: Execution) -> Result:
@@ -189,3 +189,46 @@ async def test_a_slot_of_the_rate_is_waited_for() -> None:
     began = asyncio.get_running_loop().time()
     assert await admit(call, answer) is OK
     assert asyncio.get_running_loop().time() - began >= 0.045
+
+
+async def test_a_call_that_ended_its_workers_is_not_sent_though_it_is_idempotent() -> None:
+    call = execution(fleet=ScriptedFleet([Poison(4, 4, 3)]))
+    failure = await admit(call, never)
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.delivery, failure.repeatable) == (OutcomeUnknownError, Delivery.MAYBE_SENT, False)
+    assert failure.details == {"deaths": 3}
+    assert (call.progress.token, call.progress.attempts) == (4, 3)
+
+
+async def test_attempts_that_failed_make_the_calls_history() -> None:
+    refused = Failure(error=ServiceUnavailableError, message="answered 503", delivery=Delivery.ANSWERED, status=503)
+    call = execution()
+
+    async def fail(execution: Execution) -> Result:
+        execution.wire.sent = 1.0
+        execution.result = refused
+        return refused
+
+    await admit(call, fail)
+    await admit(call, answer)
+    (made,) = call.history
+    assert (made.number, made.worker, made.outcome) == (1, "host:1", "ServiceUnavailableError")
+    assert (made.status, made.delivery) == (503, Delivery.ANSWERED)
+    assert made.at == pytest.approx(1000.0, abs=1.0)
+    assert 0 <= made.took_s < 1
+
+
+async def test_an_attempt_that_was_given_up_is_in_the_history_without_an_answer() -> None:
+    call = execution()
+
+    async def hang(execution: Execution) -> Result:
+        execution.wire.sent = 1.0
+        await asyncio.Event().wait()
+        return OK
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await admit(call, hang)
+    (made,) = call.history
+    assert (made.outcome, made.delivery) == ("no answer", Delivery.MAYBE_SENT)
+    assert made.took_s == pytest.approx(0.05, abs=0.5)

@@ -21,6 +21,11 @@ REPLY = Reply(
     protocol="rest",
     call_id="i",
 )
+SIGNATURE: dict[str, object] = {"task": "t", "args": [], "kwargs": {}, "options": {}}
+
+
+def without(name: str) -> dict[str, object]:
+    return {key: value for key, value in SIGNATURE.items() if key != name}
 
 
 def task() -> CallTask:
@@ -60,6 +65,9 @@ def test_outside_of_the_pool_it_says_what_to_do() -> None:
         ("eta", {"id": "a", "eta": "9999-99-99"}, [[], {}, {}]),
         ("timelimit", {"id": "a", "timelimit": [float("nan"), None]}, [[], {}, {}]),
         ("chord", {"id": "a"}, [[], {}, {"chord": {}}]),
+        *(("chain", {"id": "a"}, [[], {}, {"chain": [without(name)]}]) for name in SIGNATURE),
+        *(("callbacks", {"id": "a"}, [[], {}, {"callbacks": [{**SIGNATURE, name: 7}]}]) for name in SIGNATURE),
+        (None, {"id": "a"}, [[], {}, {"chain": [SIGNATURE], "chord": SIGNATURE, "errbacks": [SIGNATURE]}]),
         (None, {"id": "a", "eta": "2030-01-01T00:00:00Z", "timelimit": [1, None]}, [[], {}, None]),
     ],
 )

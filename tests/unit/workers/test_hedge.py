@@ -115,7 +115,8 @@ async def test_a_second_attempt_that_the_fleet_refuses_changes_nothing() -> None
 
 
 async def test_a_first_attempt_that_waits_for_its_place_is_not_hedged() -> None:
-    fleet = ScriptedFleet([Wait(1, 1, "concurrency", None)], hedge_after_s=0.02)
+    # Less than it waits, and far more than the attempt then takes.
+    fleet = ScriptedFleet([Wait(1, 1, "concurrency", None)], hedge_after_s=0.09)
     result, service, _, fleet = await run([(OK, 0.0)], fleet=fleet)
     assert (result, service.request_ids) == (OK, ["r"])
     assert all(not hedge for _, hedge in fleet.asked)

@@ -6,9 +6,18 @@ import pytest
 
 from gateway.call import RestCall
 from gateway.envelope import VERSION
-from gateway.errors import CallCancelledError, DeadlineExceededError, Delivery
+from gateway.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    Delivery,
+    GatewayFaultError,
+    ServiceError,
+    ServiceFaultError,
+    ServiceUnavailableError,
+)
+from gateway.reply import Reply, Timing
 from workers.job import Job
-from workers.pool.ending import cancelled_unsent, expired_unsent
+from workers.pool.ending import announce, cancelled_unsent, expired_unsent
 from workers.refusal import is_usable_id, printable
 
 
@@ -35,6 +44,45 @@ def test_one_that_cannot_be_read_has_its_id_alone() -> None:
     error = cancelled_unsent(job({"call": "SECRET"}))
     assert (error.service, error.call_id) == (None, "i")
     assert "SECRET" not in repr(error)
+
+
+REPLY = Reply(
+    data=None,
+    status=200,
+    headers={},
+    attempts=1,
+    timing=Timing(),
+    correlation_id="c",
+    request_id="r",
+    service="s",
+    operation="o",
+    protocol="rest",
+    call_id="i",
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "delivery"),
+    [
+        (REPLY, Delivery.MAYBE_SENT),
+        (ServiceFaultError("500", delivery=Delivery.ANSWERED), Delivery.ANSWERED),
+        (ServiceUnavailableError("cut", delivery=Delivery.MAYBE_SENT), Delivery.MAYBE_SENT),
+        (ServiceUnavailableError("refused", delivery=Delivery.NOT_SENT), Delivery.NOT_SENT),
+        (RuntimeError("who knows"), Delivery.MAYBE_SENT),
+    ],
+)
+def test_a_broken_tracer_says_of_the_service_what_the_outcome_said(
+    outcome: Reply | ServiceError | Exception, delivery: Delivery
+) -> None:
+    told: list[Any] = []
+    one = job({})
+    one.outcome, one.broken, one.on_lost = outcome, TypeError("SECRET"), told.append
+    announce(one)
+    (information,) = told
+    error = information.exception.exc
+    assert isinstance(error, GatewayFaultError)
+    assert (error.delivery, error.call_id) == (delivery, "i")
+    assert "SECRET" not in str(error)
 
 
 @pytest.mark.parametrize("wrong", ["", "x" * 201, "a\nb", "a\x00", "a\x7f", "ä", "\u202e", 7, None])

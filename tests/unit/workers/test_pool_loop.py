@@ -25,8 +25,12 @@ class Waiting:
         kwargs: Mapping[str, Any],
         headers: Mapping[str, Any],
         message: Callable[[], bytes],
+        embed: Mapping[str, Any] | None = None,
     ) -> Reply | ServiceError:
         raise AssertionError("a call that is cancelled before its first step is not performed")
+
+    def stored(self, call_id: str) -> None:
+        pass
 
     def cancelled(self, call_id: str) -> ServiceError:
         return CallCancelledError("cancelled", delivery=Delivery.NOT_SENT, call_id=call_id)

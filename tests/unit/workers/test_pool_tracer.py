@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -103,6 +104,35 @@ def test_one_that_cannot_be_stored_holds_up_no_other(threads: TracerThreads) -> 
     for _ in range(3):
         assert traced(threads, job(lambda: (0, "value", 0.0), is_call=True)).traced == (0, "value", 1.5)
     stuck.silenced = True
+
+
+def test_one_that_always_fails_delays_nobody(threads: TracerThreads) -> None:
+    """Its wait is its own: a thread that slept over it would make each of the others wait for half a second."""
+    target, tries = failing(1_000, ResponseError("too large"))
+    stuck = job(target, is_call=True)
+    threads.trace(stuck, lambda _: None)
+    began = time.monotonic()
+    for _ in range(10):
+        assert traced(threads, job(lambda: (0, "value", 0.0), is_call=True)).traced == (0, "value", 1.5)
+    assert time.monotonic() - began < 2.5
+    assert len(tries) < 5
+    stuck.silenced = True
+
+
+def test_a_store_that_is_away_is_asked_for_one_of_many(threads: TracerThreads) -> None:
+    asked: list[float] = []
+
+    def away() -> Any:
+        asked.append(time.monotonic())
+        raise ConnectionRefusedError
+
+    many = [job(away, is_call=True) for _ in range(50)]
+    for one in many:
+        threads.trace(one, lambda _: None)
+    time.sleep(1.0)
+    assert 1 <= len(asked) <= 3, "now, and after half a second"
+    for one in many:
+        one.silenced = True
 
 
 def test_a_silenced_job_is_not_traced(threads: TracerThreads) -> None:
