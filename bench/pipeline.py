@@ -85,8 +85,10 @@ async def _measure(url: str, redis_url: str, *, calls: int, in_flight: int, roun
                 version=1, call=_CALL, correlation_id="order-42", request_id="r" * 32, deadline_at=time.time() + 30
             )
         )
-        reply = await executor.perform(str(uuid4()), (), kwargs, {}, lambda: b"")
+        call_id = str(uuid4())
+        reply = await executor.perform(call_id, (), kwargs, {}, lambda: b"")
         assert isinstance(reply, Reply), reply
+        executor.stored(call_id)
 
     async def message() -> None:
         """What is neither: making the message, which is the producer's work, and reading it."""
@@ -97,7 +99,9 @@ async def _measure(url: str, redis_url: str, *, calls: int, in_flight: int, roun
 
     async def reading() -> None:
         """What comes before the layers."""
-        executor._accept("0" * 36, (), read, {})
+        assert executor._fleet is not None
+        fleet, idempotent = executor._fleet, executor._is_idempotent
+        executor._reception.accept("0" * 36, (), read, {}, {}, fleet=fleet, idempotent=idempotent)
 
     figures: dict[str, list[float]] = {name: [] for name in (_BARE, _WHOLE, _READING, _MADE)}
     for one in (bare, whole):

@@ -31,7 +31,7 @@ class Upstream(asyncio.Protocol):
 
 async def serve(delay_s: float) -> None:
     """Serve on a free port of the loopback, and print it."""
-    server = await asyncio.get_running_loop().create_server(lambda: Upstream(delay_s), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: Upstream(delay_s), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
