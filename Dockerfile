@@ -16,8 +16,11 @@ RUN /opt/gateway/bin/pip install --no-cache-dir --only-binary=:all: --disable-pi
 
 FROM python:${PYTHON}-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin gateway \
- && python -m pip uninstall --yes pip
+ && python -m pip uninstall --yes pip \
+ && install --directory --owner=10001 --mode=700 /state
 COPY --from=build /opt/gateway /opt/gateway
+# Where Flower keeps its history; a volume that is mounted here has this owner.
+VOLUME /state
 WORKDIR /app
 COPY gateway.toml flowerconfig.py ./
 COPY protos protos

@@ -11,6 +11,7 @@ Every name here that is an option of Flower sets it, so all others begin with an
 
 import os as _os
 import re as _re
+from ast import literal_eval as _literal
 from typing import Any as _Any
 from urllib.parse import urlsplit as _urlsplit
 
@@ -20,6 +21,8 @@ from tornado.web import authenticated as _authenticated
 
 from gateway.log_guard import LogGuard as _LogGuard
 from gateway.redaction import SECRETS as _SECRETS
+
+_YES = ("true", "1", "yes", "on")
 
 
 def _oauth2(name: str) -> str | None:
@@ -67,24 +70,37 @@ max_workers = int(_os.environ.get("FLOWER_MAX_WORKERS") or 500)
 # A worker that was replaced disappears from the list and from /metrics after as many seconds.
 purge_offline_workers = int(_os.environ.get("FLOWER_PURGE_OFFLINE_WORKERS") or 300)
 
-# FLOWER_PERSISTENT=true keeps the history over a restart, in the file FLOWER_DB.
-persistent = _given.persistent
+# The history survives a restart, in the file FLOWER_DB; FLOWER_PERSISTENT=false keeps it in memory alone.
+persistent = (_os.environ.get("FLOWER_PERSISTENT") or "true").lower() in _YES
+# It is a pickle: whoever can write it can make Flower do anything.
+db = _given.db if _given.db != "flower" else "flower.db"
 if persistent and not _given.state_save_interval:
     # Else it saves only when it stops in good order.
     state_save_interval = 30_000
 
-natural_time = (_os.environ.get("FLOWER_NATURAL_TIME") or "true").lower() in ("true", "1", "yes", "on")
+natural_time = (_os.environ.get("FLOWER_NATURAL_TIME") or "true").lower() in _YES
 tasks_columns = (
     _os.environ.get("FLOWER_TASKS_COLUMNS") or "name,state,runtime,result,kwargs,received,started,worker,uuid"
 )
 # Calls wait on networks: the default buckets end at 10 s and begin at 5 ms.
 task_runtime_metric_buckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]
 
-#: What the gateway's own producers put there: ids, and nothing of the call's payload.
-_IDS = _re.compile(r"(?:(?:correlation_id|request_id|caller|idempotency_key)=\S*(?: |$))*")
-_OURS = _re.compile(r"^gateway\.errors\.(?!GatewayFaultError)", _re.MULTILINE)
+_FIELDS = frozenset(("correlation_id", "request_id", "caller", "idempotency_key"))
 _CORRELATION = _re.compile(r"(?: ·|,) correlation_id=[^\s)]*")
 _HIDDEN = "(hidden: the payload of a call is not shown)"
+
+
+def _ids(text: str) -> str | None:
+    """The ids that workers describe a call with, one after the other; None if it is a description of somebody else."""
+    try:
+        said = _literal(text)
+        # The worker's event has the text as a Python string literal at times.
+        said = _literal(said) if isinstance(said, str) else said
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not isinstance(said, dict) or not said.keys() <= _FIELDS:
+        return None
+    return " ".join(f"{name}={value}" for name, value in said.items())
 
 
 def format_task(task: _Any) -> _Any:
@@ -95,15 +111,8 @@ def format_task(task: _Any) -> _Any:
     if task.args:
         task.args = "" if task.args in ("()", "[]") else _HIDDEN
     if task.kwargs:
-        # The worker's event has the text as a Python string literal at times.
-        text = task.kwargs.strip("'\"")
-        task.kwargs = "" if text == "{}" else text if _IDS.fullmatch(text) else _HIDDEN
-    if task.exception and _OURS.search(task.traceback or ""):
-        # An answer of the service: where the worker raised it says nothing about it.
-        task.traceback = None
-    if task.runtime is None and task.started and (task.failed or task.retried):
-        # The event of a failure has no runtime, and how long it took to fail is worth knowing.
-        task.runtime = (task.failed or task.retried) - task.started
+        ids = _ids(task.kwargs)
+        task.kwargs = _HIDDEN if ids is None else ids
     # One column says how a call ended, and it is narrow: without what the columns beside it say.
     ended = str(task.result or task.exception or "").replace(f"{task.name}: ", "").replace(f" · {task.name}", "")
     task.result = _CORRELATION.sub("", ended)

@@ -10,8 +10,9 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import cycle
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from amqp.exceptions import MessageNacked, RecoverableConnectionError
@@ -37,6 +38,9 @@ _log = logging.getLogger("gateway.broker")
 WAIT_S = 5.0
 #: Seconds that a message waits for a memory or disk alarm to end.
 _BLOCKED_S = 1.0
+#: Seconds before each next try of a message that RabbitMQ could not take: a quorum queue that has no leader yet, or has
+#: just lost it, is such a case. If it was taken all the same, there are two messages of one call, and one lease.
+_NACKED_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 #: Seconds for RabbitMQ to say goodbye.
 _CLOSE_S = 1.0
 #: Ends a connection with a reset, which takes back what the other side has not read.
@@ -146,18 +150,18 @@ class Channel(pyamqp.Channel):
             return None
         return super().close(*args, **options)
 
-    def basic_publish_confirm(self, msg: Any, *args: Any, confirm_timeout: float | None = None, **options: Any) -> Any:
+    def basic_publish_confirm(self, msg: Any, *args: Any, confirm_timeout: float | None = None, **options: Any) -> None:
         """In place of py-amqp's: publish one message, and see a task confirmed.
 
         Raises:
             BrokerBlockedError, UnroutableError, UnconfirmedError: RabbitMQ does not have it, or nobody knows.
-            MessageNacked: RabbitMQ could not take it.
+            MessageNacked: RabbitMQ could not take it, however often.
         """
         if not _is_task(msg):
-            return self._tell(msg, *args, **options)
+            self._tell(msg, *args, **options)
+            return
         self._check()
-        self._put(msg, *args, **options)
-        return self._settle(min(confirm_timeout or WAIT_S, WAIT_S))
+        self._publish([partial(self._put, msg, *args, **options)], min(confirm_timeout or WAIT_S, WAIT_S))
 
     def create_publish_batch(self, max_size: int) -> Batch:
         """Many messages that are written at once and confirmed together."""
@@ -171,9 +175,24 @@ class Channel(pyamqp.Channel):
                 `not_sent`.
         """
         self._check()
-        for message, options in messages:
-            self._put(message, **options)
-        self._settle(WAIT_S, alone=len(messages) == 1)
+        self._publish([partial(self._put, message, **options) for message, options in messages], WAIT_S)
+
+    def _publish(self, puts: Sequence[Callable[[], None]], bound_s: float) -> None:
+        """Write all, and see them confirmed; what RabbitMQ could not take is written again a few times."""
+        pauses = iter(_NACKED_S)
+        ends, alone = monotonic() + bound_s, len(puts) == 1
+        while puts:
+            numbered = {}
+            for put in puts:
+                put()
+                numbered[self._published] = put
+            nacked = self._settle(ends - monotonic(), alone)
+            if nacked:
+                pause_s = next(pauses, None)
+                if pause_s is None or monotonic() + pause_s >= ends:
+                    raise MessageNacked
+                sleep(pause_s)
+            puts = [numbered[number] for number in sorted(nacked)]
 
     def _check(self) -> None:
         """Select confirms, and see whether RabbitMQ takes messages now."""
@@ -220,8 +239,8 @@ class Channel(pyamqp.Channel):
             _drop(self.connection)
             raise
 
-    def _settle(self, bound_s: float, alone: bool = True) -> None:
-        """Wait until what was published is confirmed."""
+    def _settle(self, bound_s: float, alone: bool) -> set[int]:
+        """Wait until what was published is confirmed; the numbers of what RabbitMQ refused."""
         ends = monotonic() + bound_s
         connection = self.connection
         try:
@@ -238,8 +257,7 @@ class Channel(pyamqp.Channel):
                     f"no queue takes {self._returned[0]}; was it deleted? It is declared again with the next message",
                     not_sent=alone,
                 )
-            if self._nacked:
-                raise MessageNacked
+            return set(self._nacked)
         finally:
             self._open.clear()
             self._nacked.clear()
@@ -249,7 +267,7 @@ class Channel(pyamqp.Channel):
         if connection.blocked:
             raise BrokerBlockedError("RabbitMQ takes no messages: its memory or disk alarm is on", not_sent=False)
         _drop(connection)
-        raise UnconfirmedError(f"RabbitMQ did not confirm within {bound_s:g} s", not_sent=False)
+        raise UnconfirmedError(f"RabbitMQ did not confirm within {bound_s:.2g} s", not_sent=False)
 
     def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:
         self._open -= self._meant(delivery_tag, multiple)

@@ -29,7 +29,8 @@ def display_name(call: Call) -> str:
 def describe(kwargs: object) -> tuple[str, str]:
     """Display name and one-line summary of a message's keyword arguments, whoever wrote them. Never raises.
 
-    Neither has anything of the call's payload.
+    The summary is a literal of Python, such as `{'correlation_id': 'order-42', 'caller': 'orders'}`: Flower reads that,
+    and finds the call by `kwargs:correlation_id=order-42`. Neither has anything of the call's payload.
     """
     fields: Mapping[Any, Any] = kwargs if isinstance(kwargs, Mapping) else {}
     call = fields.get("call")
@@ -37,12 +38,12 @@ def describe(kwargs: object) -> tuple[str, str]:
     if isinstance(call, Mapping):
         what = _operation(call)
         name = f"{_line(call.get('service'))} {what}".strip() or name
-    said = [
-        f"{field}={_line(fields[field])}"
+    said = {
+        field: _line(fields[field])
         for field in ("correlation_id", "request_id", "caller", "idempotency_key")
         if isinstance(fields.get(field), str)
-    ]
-    return name[:_MAX_NAME], " ".join(said)
+    }
+    return name[:_MAX_NAME], repr(said)
 
 
 def correlation_id_of(kwargs: Mapping[str, Any]) -> str | None:

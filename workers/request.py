@@ -1,5 +1,6 @@
 """The worker's view of one call: what operators and events may see of it, and nothing more."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 from weakref import ref
@@ -18,6 +19,9 @@ __all__ = ["SHORT_S", "CallRequest"]
 #: would be held here until then, without a bound on how many, and on Redis be delivered to another worker meanwhile.
 #: Such a call is taken at once, and deferred by `Executor.perform`.
 SHORT_S = 5.0
+
+#: The last line of the traceback of an outcome. A `GatewayFaultError` is none: its traceback says where we were wrong.
+_OURS = re.compile(r"^gateway\.errors\.(?!GatewayFaultError)", re.MULTILINE)
 
 
 class CallRequest(Request):
@@ -43,7 +47,7 @@ class CallRequest(Request):
         name, summary = routing.describe(kwargs)
         self.task_name = self._request_dict.get("shadow") or name
         self._argsrepr = f"({len(args)} earlier)" if args else "()"
-        self._kwargsrepr = summary or "{}"
+        self._kwargsrepr = summary
         # The tracer takes them from here; where one is empty, it would represent the payload itself.
         self._request_dict.update(shadow=self.name, argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
         name_callbacks(self.id, self._payload[2])
@@ -52,6 +56,24 @@ class CallRequest(Request):
         # Decoded once: the tracer decodes again only what has a content type.
         self._body = self._payload
         self._content_type = self._content_encoding = None
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's own name
+        """Send an event of the call, with what Flower shows of it in one line, and can be searched for, as `result`.
+
+        Celery sends that with a success alone. A call that goes on has no result any more, and no error either.
+        """
+        match type:
+            case "task-failed":
+                job = self._job()
+                fields |= {"result": fields.get("exception"), "runtime": None if job is None else job.runtime_s}
+            case "task-retried":
+                fields |= {"result": fields.get("exception"), "exception": None, "traceback": None}
+            case "task-started":
+                fields |= {"result": None, "exception": None, "traceback": None}
+        if _OURS.search(fields.get("traceback") or ""):
+            # An answer of the service, or of the gateway: where the worker raised it says nothing about it.
+            fields["traceback"] = None
+        super().send_event(type, **fields)
 
     def info(self, safe: bool = False) -> Any:
         """What `inspect active`, `reserved`, `scheduled` and `query_task` show; never the payload."""

@@ -128,14 +128,26 @@ class Stack:
         )
         worker.wait_until(self._worker_answers, timeout=_START_S)
         # After the worker: Flower asks the workers for their queues once, when it starts.
+        self._start_flower()
+
+    def restart_flower(self) -> None:
+        """Stop Flower in good order, and start it again, with a new address."""
+        running = next(process for process in self.processes if process.name == "flower")
+        running.stop()
+        self.processes.remove(running)
+        self._start_flower()
+
+    def _start_flower(self) -> None:
+        log = self.folder / "flower.log"
+        before = len(_FLOWER_ADDRESS.findall(log.read_text())) if log.exists() else 0
         flower = self._spawn(
             "flower",
             *("-m", "celery", "-A", "workers.app", "flower"),
             *(f"--conf={self._root / 'flowerconfig.py'}", "--address=127.0.0.1", "--port=0"),
         )
-        flower.wait_until(lambda: _FLOWER_ADDRESS.search(flower.output()) is not None, timeout=_START_S)
-        found = _FLOWER_ADDRESS.search(flower.output())
-        self.flower.url = found[1] if found else ""
+        # Its log has one address for each start.
+        flower.wait_until(lambda: len(_FLOWER_ADDRESS.findall(flower.output())) > before, timeout=_START_S)
+        self.flower.url = _FLOWER_ADDRESS.findall(flower.output())[-1]
         flower.wait_until(self.flower.follows_a_worker, timeout=_START_S)
 
     def _start_rabbitmq(self) -> str:
@@ -175,8 +187,9 @@ class Stack:
             or (name == "flower" and key.startswith("GATEWAY_"))
             or (name == "user-service" and key == "INTERNAL_API_KEY")
         }
-        login = {"FLOWER_BASIC_AUTH": self.flower.login} if name == "flower" else {}
-        return {**inherited, **needed, **login, "PYTHONUNBUFFERED": "1"}
+        if name == "flower":
+            needed |= {"FLOWER_BASIC_AUTH": self.flower.login, "FLOWER_DB": str(self.folder / "flower.db")}
+        return {**inherited, **needed, "PYTHONUNBUFFERED": "1"}
 
     def _closed_url(self) -> str:
         """An address that refuses connections for as long as the stack runs: bound, and never listening."""

@@ -163,7 +163,7 @@ def test_what_failed_is_kept_looked_at_and_replayed_in_a_slice(shop: Shop) -> No
     assert shop.letters("--reason", "poisonous") == []
     listed = shop.run("list", "--limit", "3")
     assert "the latest 3 of 4 dead letters" in listed
-    assert failed[2].id in listed
+    assert sum(pending.id in listed for pending in failed) == 3
     assert f"shop POST {orders}" in listed
     shown = shop.run("show", failed[2].id)
     assert "order-2" in shown

@@ -263,7 +263,7 @@ def test_operators_see_names_and_times_and_no_payload(rig: Rig) -> None:
     assert 5.9 < succeeded["timestamp"] - started["timestamp"] < 12
     assert succeeded["result"].startswith("200 in 6000 ms · user-service")
     assert received["name"] == "user-service GET /users/{user_id}"
-    assert "correlation_id=order-42" in received["kwargs"]
+    assert "'correlation_id': 'order-42'" in received["kwargs"]
     active = seen[0][worker.name]
     assert [task["name"] for task in active] == ["user-service GET /users/{user_id}"]
     assert "SECRET" not in str(seen)

@@ -137,6 +137,37 @@ def test_a_queue_that_was_deleted_is_an_error_once(rabbitmq: RabbitMQ, gateway: 
     assert depth(vhost) == 1
 
 
+def test_a_queue_that_refuses_for_a_moment_costs_no_call_and_one_that_goes_on_is_a_typed_error(
+    rabbitmq: RabbitMQ, gateway: Gateway, vhost: str
+) -> None:
+    gateway.submit(CALL, deadline=60)
+    name = vhost.rpartition("/")[2]
+    full = '[{<<"max-length">>,1},{<<"overflow">>,<<"reject-publish">>}]'
+    said = rabbitmq.ask(
+        f'rabbit_policy:set(<<"{name}">>, <<"full">>, <<"^gateway$">>, {full}, 0, <<"queues">>, <<"guest">>)'
+    )
+    assert said == "ok"
+    # It refuses from the second on that is more than it holds.
+    error = None
+    for _ in range(5):
+        try:
+            gateway.submit(CALL, deadline=60)
+        except GatewayUnavailableError as refused:
+            error = refused
+            break
+    assert error is not None
+    assert "MessageNacked" in error.message
+    with Connection(vhost) as connection, ThreadPoolExecutor(1) as threads:
+        channel: Any = connection.default_channel
+        held = threads.submit(gateway.submit, CALL, deadline=60)
+        # A message has to go before there is room for another.
+        while not held.done():
+            message = channel.basic_get(FRONT_QUEUE)
+            if message is not None:
+                channel.basic_ack(message.delivery_tag)
+        held.result(timeout=10)
+
+
 def test_a_broker_that_does_not_answer_is_a_typed_error_within_seconds(
     rabbitmq: RabbitMQ, gateway: Gateway, vhost: str
 ) -> None:
