@@ -20,6 +20,7 @@ from gateway.cli import main
 from gateway.dev.demo import BURST, ENQUEUED, Demo
 from gateway.dev.demo_row import Row
 from gateway.dev.stack import Stack
+from gateway.errors import CallCancelledError
 from tests.servers.browser import Browser, find_browser
 
 USER = RestCall("user-service", "GET", "/users/{user_id}", path={"user_id": "123"})
@@ -137,7 +138,7 @@ def test_calls_are_found_by_service_caller_and_error(page: Page) -> None:
     assert refused["Result"].startswith("ServiceRejectedError(")
     failed = sum(task["state"] == "FAILURE" for task in known)
     page.search("state:FAILURE", failed)
-    page.save("flower-errors")
+    page.save("flower")
 
 
 def test_the_api_says_the_same_as_the_producers_got(page: Page) -> None:
@@ -205,6 +206,22 @@ def test_a_parked_call_says_why_until_it_goes_on(page: Page) -> None:
         assert "Exception" not in text
 
 
+def test_a_parked_call_can_be_revoked(page: Page) -> None:
+    with Gateway.from_env(page.stack.environ) as gateway:
+        pause(page, "pause", "busy")
+        pending = parked(page, gateway, f"paused-{time.time_ns()}")
+        page.search(f"{pending.id} state:RETRY", 1)
+        page.call(pending.id)
+        page.browser.find("#task-revoke").click()
+        page.browser.wait(lambda: "revoked" in page.browser.text("#toast-container").lower(), "that it is revoked")
+        pause(page, "resume", "busy")
+        with pytest.raises(CallCancelledError) as cancelled:
+            pending.result(timeout=60)
+        assert cancelled.value.delivery == "not_sent"
+        (shown,) = page.search(f"{pending.id} state:FAILURE", 1)
+        assert shown["Result"].startswith("CallCancelledError(")
+
+
 def test_the_page_of_a_call_has_its_outcome_and_nothing_of_its_payload(page: Page) -> None:
     (row,) = [row for row in page.rows if row.title.startswith("create a user")]
     (shown,) = page.search(f"kwargs:correlation_id={row.correlation_id}", 1)
@@ -238,4 +255,3 @@ def test_all_that_it_knew_survives_its_restart(page: Page) -> None:
         assert pending.result(timeout=15).status == 200
     (shown,) = page.search("kwargs:correlation_id=after-the-restart state:SUCCESS", 1)
     page.search("kwargs:caller=demo", len(before) + 1)
-    page.save("flower")
