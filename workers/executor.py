@@ -25,7 +25,7 @@ from workers.execution import Execution, Hold, Result
 from workers.fleet.fleet import SharedFleet
 from workers.fleet.learn_time import learn_time
 from workers.fleet.parking import ParkingLot
-from workers.observation import CallDropped, CallEnded, CallLeft, CallParked, CallRefused, CallTaken, Stream
+from workers.observation import CallDropped, CallEnded, CallLeft, CallParked, CallRefused, CallTaken, Event, Stream
 from workers.observation.call_log import CallLog
 from workers.observation.observers import Observation
 from workers.outcomes import Dropped, Parked
@@ -224,6 +224,10 @@ class Executor:
         self.stream.tell(known)
         assert isinstance(known.outcome, ServiceError)  # noqa: S101 - as it was made
         return known.outcome
+
+    def observe(self, event: Event) -> None:
+        """Tell the stream of what happened to a message on its way here. On the loop."""
+        self.stream.tell(event)
 
     @property
     def is_away(self) -> bool:

@@ -12,10 +12,11 @@ from celery.states import READY_STATES
 from celery.utils.log import get_logger
 
 from gateway.call_size import MAX_MESSAGE_BYTES
-from gateway.dead_letter import Reason, is_kept
+from gateway.dead_letter import DeadLetter, Reason, is_kept
 from gateway.dead_letters import DeadLetters, Entry
 from gateway.errors import OutcomeUnknownError, ServiceError
 from workers.dead import letter_of_refused
+from workers.observation.events import CallRefused, Event, LetterKept
 from workers.outcome_store import STORE_ERRORS, first_stands
 from workers.parked_message import ParkedMessage
 
@@ -102,16 +103,19 @@ def refuse(
         logger.error("a message without a usable id was dropped: %s", error.message)
     else:
         logger.error("call %s was refused: %s", call_id, error.message)
-    stored = False
+    stored = refused = False
+    letter: DeadLetter | None = None
 
     def store() -> None:
-        nonlocal stored
+        nonlocal stored, refused, letter
         try:
             if call_id is None:
-                _bury(consumer.app, _id_of(message), error, message, payload, reason)
+                letter = _bury(consumer.app, _id_of(message), error, message, payload, reason)
+                refused = True
             elif not _has_outcome(consumer.app, call_id):
-                _bury(consumer.app, call_id, error, message, payload, reason)
+                letter = _bury(consumer.app, call_id, error, message, payload, reason)
                 _store(consumer.app, call_id, error, _context(call_id, headers, payload))
+                refused = True
             stored = True
         except STORE_ERRORS as failure:
             logger.error("the refusal of call %s is not stored yet: %s", call_id, type(failure).__name__)
@@ -125,9 +129,14 @@ def refuse(
             consumer.timer.call_after(_AGAIN_S, begin)
             return
         message.ack_log_error(logger, consumer.connection_errors)
+        if refused:
+            tell(CallRefused(call_id or _id_of(message), error))
+        if letter is not None:
+            tell(LetterKept(letter))
         if call_id is not None and consumer.event_dispatcher:
             consumer.event_dispatcher.send("task-failed", uuid=call_id, exception=repr(error))
 
+    tell = getattr(consumer.pool, "tell", _nobody)
     aside = getattr(consumer.pool, "aside", None)
 
     def begin() -> None:
@@ -153,10 +162,16 @@ def _store(app: Any, call_id: str, error: ServiceError, context: Context) -> Non
             app.backend.mark_as_failure(call_id, error)
 
 
-def _bury(app: Any, letter_id: str, error: ServiceError, message: Any, payload: object, reason: Reason) -> None:
+def _nobody(event: Event) -> None:
+    """Of a pool that is not ours, nobody observes anything."""
+
+
+def _bury(
+    app: Any, letter_id: str, error: ServiceError, message: Any, payload: object, reason: Reason
+) -> DeadLetter | None:
     """Keep a letter, unless there is one that knows more. What goes wrong is logged, and keeps nothing from ending."""
     if not is_kept(type(error)):
-        return
+        return None
     try:
         if payload is None and reason is Reason.POISONOUS:
             with suppress(Exception):  # whatever a decoder raises: the letter says what is known without
@@ -169,6 +184,8 @@ def _bury(app: Any, letter_id: str, error: ServiceError, message: Any, payload: 
         )
     except Exception as failure:
         logger.warning("the dead letter %s is not kept: %s", letter_id, type(failure).__name__)
+        return None
+    return letter
 
 
 @lru_cache(maxsize=8)

@@ -12,6 +12,7 @@ from celery import Task
 
 from gateway.errors import GatewayFaultError, ServiceError
 from gateway.reply import Reply
+from workers.observation.events import Event
 from workers.outcome_store import OutcomeStore, settled_now
 from workers.outcomes import Dropped, Parked
 
@@ -59,6 +60,10 @@ class Performer(Protocol):
         Called on the loop for a revoked call, right after its cancelled `perform` ended. The error says whether the
         service may have acted.
         """
+        ...
+
+    def observe(self, event: Event) -> None:
+        """Tell those who observe calls of something that happened outside of `perform`. Called on the loop."""
         ...
 
     def stored(self, call_id: str) -> None:

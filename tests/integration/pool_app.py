@@ -22,6 +22,7 @@ from gateway.records import key_of
 from gateway.redis_client import open_async
 from gateway.reply import Reply, Timing
 from workers.fleet.parking import ParkingError, ParkingLot
+from workers.observation.events import Event
 from workers.outcomes import Dropped, Parked
 from workers.task import CallTask
 from workers.unparker import unparker_step
@@ -64,6 +65,9 @@ class ToldExecutor:
         self._lot = ParkingLot(FLEET)
         #: The client has no more connections than a hundred.
         self._turns = asyncio.Semaphore(50)
+
+    def observe(self, event: Event) -> None:
+        """Nobody looks."""
 
     def stored(self, call_id: str) -> None:
         pass

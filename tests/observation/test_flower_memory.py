@@ -84,7 +84,8 @@ def test_it_remembers_so_many_calls_and_no_more_memory_is_taken_by_the_rest(watc
     before = watched.resident_mb()
     watched.tell(MORE)
     grown = watched.resident_mb() - before
-    print(f"{before:.0f} MB after {FIRST} calls, {grown:+.1f} MB after {MORE} more")
+    # See it with `pytest -rP`.
+    sys.stdout.write(f"{before:.0f} MB after {FIRST} calls, {grown:+.1f} MB after {MORE} more\n")
     assert len(watched.flower.tasks()) == REMEMBERED
     # Those that it forgot would take 70 MB.
     assert grown < 15

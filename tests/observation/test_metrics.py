@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from msgspec import UNSET
@@ -133,3 +135,37 @@ def test_operations_are_bounded_and_are_no_urls(watched: Watched) -> None:
     operations = {dict(labels)["operation"] for labels in watched.values("gateway_calls_total")}
     assert "other" in operations
     assert len(operations) < 230
+
+
+def test_messages_that_become_no_call_are_counted(watched: Watched) -> None:
+    refused = watched.total("gateway_refused_total", error="InvalidCallError", reason="")
+    unreadable = watched.total("gateway_dead_letters_total", service="", reason="unreadable")
+    app = watched.gateway.celery
+    call = {"protocol": "rest", "service": "mixed", "method": "GET", "route": "/well"}
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        producer: Any = app.amqp.Producer(channel)
+        # Taken by the hub: a body that is no JSON, and one that is none of a task.
+        for body in ("{", '"nothing of a task"'):
+            producer.publish(
+                body,
+                content_type="application/json",
+                content_encoding="utf-8",
+                routing_key="gateway.mixed",
+                headers={"task": "gateway.call", "id": str(uuid4()), "lang": "py"},
+                retry=False,
+            )
+    eventually(
+        lambda: watched.total("gateway_refused_total", error="InvalidCallError", reason="") == refused + 2,
+        what="that both are counted",
+    )
+    eventually(
+        lambda: watched.total("gateway_dead_letters_total", service="", reason="unreadable") == unreadable + 2,
+        what="and so are their letters",
+    )
+    # Ended before it began: its time had passed, or somebody had revoked it.
+    late = app.send_task("gateway.call", kwargs={"version": 1, "call": call}, queue="gateway.mixed", expires=-1)
+    with pytest.raises(ServiceError):
+        watched.gateway.pending(late.id).result(timeout=15)
+    eventually(
+        lambda: watched.total("gateway_refused_total", error="DeadlineExceededError") == 1, what="that it is counted"
+    )

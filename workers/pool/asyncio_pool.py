@@ -23,6 +23,7 @@ from kombu.utils.compat import detect_environment
 
 from gateway.errors import ServiceError
 from workers.job import Job, Stage
+from workers.observation.events import CallRefused, Event
 from workers.pool.bell import Bell
 from workers.pool.drain import COLD_GRACE_S, STORE_GRACE_S, Drain, worker_state
 from workers.pool.ending import announce, cancelled_unsent, expired_unsent, give_up
@@ -118,6 +119,11 @@ class AsyncioPool(BasePool):
     def calls(self) -> CallLoop | None:
         """The loop that performs calls, once it is started."""
         return self._loop
+
+    def tell(self, event: Event) -> None:
+        """Tell those who observe calls of a message that the loop never sees. On any thread."""
+        if self._loop is not None:
+            self._loop.tell(event)
 
     def ask_hub(self, answer: Callable[[], object]) -> None:
         """Have this called on the hub's thread, as soon as it gets to it. On any thread."""
@@ -230,6 +236,7 @@ class AsyncioPool(BasePool):
         job.outcome = outcome
         job.runtime_s = 0.0
         job.stage = Stage.SETTLED
+        self.tell(CallRefused(job.task_id, outcome, outcome.correlation_id))
         self._jobs.all.add(job)
         self._finisher.trace(job, self._finish)
 

@@ -15,6 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from gateway.errors import Delivery, GatewayFaultError, ServiceError
 from gateway.reply import Reply
 from workers.job import Job, Stage
+from workers.observation.events import Event
 from workers.outcomes import Dropped, Parked
 from workers.task import Performer
 
@@ -81,6 +82,11 @@ class CallLoop:
         """Have this called on the loop, as soon as it gets to it. On any thread."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(answer)
+
+    def tell(self, event: Event) -> None:
+        """Tell those who observe calls of what happened to a message elsewhere. On any thread."""
+        if self._executor is not None:
+            self.ask(partial(self._executor.observe, event))
 
     def start(self) -> None:
         """Start the thread and the executor.

@@ -9,6 +9,7 @@ import pytest
 from gateway.errors import CallCancelledError, Delivery, ServiceError
 from gateway.reply import Reply
 from workers.job import Job
+from workers.observation.events import Event
 from workers.pool.loop import CallLoop
 
 
@@ -28,6 +29,9 @@ class Waiting:
         embed: Mapping[str, Any] | None = None,
     ) -> Reply | ServiceError:
         raise AssertionError("a call that is cancelled before its first step is not performed")
+
+    def observe(self, event: Event) -> None:
+        """Nobody looks."""
 
     def stored(self, call_id: str) -> None:
         pass
