@@ -14,7 +14,17 @@ from gateway.redis_client import open_sync
 from gateway.settings import SettingsError
 from gateway.whereabouts import Whereabouts
 
-__all__ = ["DEFAULT_LENGTH", "FIELD", "KEY", "Attempted", "History", "HistoryEntry", "Wanted", "history_length"]
+__all__ = [
+    "DEFAULT_LENGTH",
+    "FIELD",
+    "KEY",
+    "Attempted",
+    "History",
+    "HistoryEntry",
+    "Wanted",
+    "decoded",
+    "history_length",
+]
 
 KEY = "gateway:history"
 FIELD = "e"
@@ -161,7 +171,7 @@ class History:
                 continue
             for number, fields in answer[0][1]:
                 last = number
-                entry = _decoded(fields)
+                entry = decoded(fields)
                 if entry is not None and wanted.matches(entry):
                     yield entry
 
@@ -190,7 +200,7 @@ class History:
         while page := self._redis.xrevrange(KEY, newest, oldest, count=_PAGE):
             for number, fields in page:
                 newest = f"({number.decode()}"
-                entry = _decoded(fields)
+                entry = decoded(fields)
                 if entry is not None:
                     yield entry
 
@@ -211,7 +221,8 @@ def history_length(environ: Mapping[str, str]) -> int:
     raise SettingsError(f"GATEWAY_HISTORY is no number of entries; set it to 0 … {_MOST_LENGTH}, or to off")
 
 
-def _decoded(fields: Mapping[bytes, bytes]) -> HistoryEntry | None:
+def decoded(fields: Mapping[bytes, bytes]) -> HistoryEntry | None:
+    """An entry of the stream; None if it is not one of this version."""
     try:
         return msgspec.json.decode(fields[FIELD.encode()], type=HistoryEntry)
     except (KeyError, msgspec.DecodeError, UnicodeDecodeError):  # of another version, or somebody else's

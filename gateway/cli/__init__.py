@@ -15,6 +15,7 @@ _COMMANDS = {
     "demo": "gateway.cli.demo:demo",
     "dev": "gateway.cli.dev:dev",
     "doctor": "gateway.cli.doctor:doctor",
+    "drain": "gateway.cli.workers:drain",
     "explain": "gateway.cli.explain:explain",
     "pause": "gateway.cli.pause:pause",
     "resume": "gateway.cli.pause:resume",
@@ -22,6 +23,7 @@ _COMMANDS = {
     "services": "gateway.cli.services:services",
     "top": "gateway.cli.top:top",
     "worker": "gateway.cli.worker:worker",
+    "workers": "gateway.cli.workers:workers",
 }
 
 

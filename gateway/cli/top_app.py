@@ -31,6 +31,7 @@ _HELP = """\
 [bold]/[/]  only services whose name contains a text
 [bold]q[/]  leave; nothing stops
 
+calls/s, errors, p99: of calls that ended in the last 10 s; from the history ·
 in flight: attempts of all workers, of as many as may be · oldest: first call of the queue ·
 parked: calls that wait outside of the workers · retries: that can be paid now
 
@@ -153,7 +154,7 @@ class TopApp(App[None]):
         names = [name for name in self._catalogue.services if self._wanted in name]
         names.sort(key=lambda name: (urgency(name, view), name) if self._by_urgency else ((0, 0, 0), name))
         services = self._catalogue.services
-        self._fill("services", [(name, service_row(name, view, services[name].policy)) for name in names])
+        self._fill("services", [(name, service_row(name, self._seen, services[name].policy)) for name in names])
 
     def _fill(self, name: str, rows: list[tuple[str, tuple[str, ...]]]) -> None:
         """Rows anew, and the cursor where it was."""

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from gateway.catalogue import Catalogue
 from gateway.cli import main
 from gateway.cli.fleet_watch import FleetWatch
 from gateway.cli.top_app import TopApp
+from gateway.errors import ServiceRejectedError
 from gateway.fleet import Fleet
 from gateway.settings import Settings
 from tests.integration.pool_rig import eventually
@@ -86,13 +88,24 @@ async def until(holds: Callable[[], object], what: str, timeout: float = 15.0) -
 
 async def test_it_shows_services_and_workers(app: TopApp, watched: Watched, fleet: Fleet) -> None:
     fleet.open_breaker("mail", by="me", reason="test")
+    watched.service.behave("/missing", Conduct(status=404))
+    for ended in watched.gateway.submit_many(
+        [RestCall("users", "GET", path) for path in ("/", "/", "/", "/missing")], deadline=20.0
+    ):
+        with suppress(ServiceRejectedError):
+            ended.result(timeout=20)
     pending = watched.gateway.submit(RestCall("mail", "GET", "/"), deadline=60.0)
     async with app.run_test(size=(100, 24)):
         await until(lambda: rows(app).get("mail", ["", ""])[1] == "open by hand", "the breaker is seen")
         assert next(iter(rows(app))) == "mail", "what needs somebody comes first"
-        assert rows(app)["billing"][:4] == ["billing", "closed", "0/100", "0"]
+        assert [*rows(app)["billing"][:2], *rows(app)["billing"][5:7]] == ["billing", "closed", "0/100", "0"]
+        await until(lambda: rows(app)["users"][2:5] != ["", "", ""], "that its calls end")
+        rate, errors, p99 = rows(app)["users"][2:5]
+        assert 0 < float(rate) <= 4
+        assert errors == "25%"
+        assert re.fullmatch(r"\d+ ms", p99)
         assert rows(app)["users"][1] == "off"
-        await until(lambda: rows(app)["mail"][5] == "1", "the parked call is seen")
+        await until(lambda: rows(app)["mail"][8] == "1", "the parked call is seen")
         await until(lambda: rows(app, "workers"), "the worker answers")
         (worker,) = rows(app, "workers").values()
         assert worker[1:] == [str(watched.worker.pid), "0/200"]
@@ -156,6 +169,29 @@ def test_once_and_for_programs(watched: Watched) -> None:
     )
     assert nobody.exit_code == 1
     assert "does not answer" in nobody.output
+
+
+def test_workers_are_listed_and_drained_by_commands(tmp_path: Path) -> None:
+    with Watched(tmp_path, CATALOGUE) as made:
+        runner = CliRunner(env={**made.environ, "COLUMNS": "120"})
+        eventually(lambda: "worker0@test" in runner.invoke(main, ["workers"]).output, "the worker answers", 30)
+        listed = json.loads(runner.invoke(main, ["workers", "--json"]).output)
+        assert listed["worker0@test"]["pid"] == made.worker.pid
+        assert listed["worker0@test"]["places"] == 200
+        mistaken = runner.invoke(main, ["drain", "worker1@test"])
+        assert mistaken.exit_code == 1
+        assert "did you mean 'worker0@test'?" in mistaken.output
+        made.service.behave("/slow", Conduct(delay_s=1.5))
+        pending = made.gateway.submit(RestCall("billing", "GET", "/slow"), deadline=20.0)
+        eventually(lambda: made.service.arrivals("/slow"), "it is under way")
+        drained = runner.invoke(main, ["drain", "worker0@test"])
+        assert drained.exit_code == 0, drained.output
+        eventually(lambda: made.worker.exit_code is not None, "it ends", 20)
+        assert made.worker.exit_code == 0
+        assert pending.result(timeout=5).status == 200
+        nobody = runner.invoke(main, ["workers"])
+        assert nobody.exit_code == 1
+        assert "no worker answers" in nobody.output
 
 
 async def test_a_worker_is_drained(tmp_path: Path) -> None:
