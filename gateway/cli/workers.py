@@ -41,7 +41,7 @@ def _control() -> Iterator[WorkerControl]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def workers(as_json: bool) -> None:
-    """List the workers that answer within 1.5 seconds: how many calls each executes, of how many, and since when it is up."""
+    """List the workers that answer: how many calls each executes, of how many, and since when it is up."""
     with _control() as control:
         seen = control.ask(_ASKED_S)
     if as_json:
