@@ -30,6 +30,7 @@ __all__ = [
     "merge",
     "pack_history",
     "read_history",
+    "replay_of",
 ]
 
 #: Of a message: id of the dead call that it replays.
@@ -148,6 +149,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def may_have_acted(self) -> bool:
         """Whether a replay may do something a second time that must not be done twice."""
         return self.reason is Reason.POISONOUS or not self.repeatable
+
+
+def replay_of(header: object) -> str | None:
+    """The id in that header; None if there is none that can be shown."""
+    return header if isinstance(header, str) and len(header) <= 200 and header.isprintable() else None
 
 
 def is_kept(error: type[ServiceError]) -> bool:

@@ -11,7 +11,7 @@ from gateway import message_headers
 from gateway.base_call import SERVICE_NAME
 from gateway.call import protocol_of
 from gateway.codec import decode
-from gateway.dead_letter import REPLAY_HEADER, Cause, DeadLetter, Reason, is_kept
+from gateway.dead_letter import REPLAY_HEADER, Cause, DeadLetter, Reason, is_kept, replay_of
 from gateway.dead_letters import KEEP, Entry, keep_arguments
 from gateway.envelope import Envelope
 from gateway.errors import Delivery, InvalidCallError, OutcomeUnknownError, ServiceError
@@ -216,8 +216,7 @@ class _Told(msgspec.Struct):
 
     @property
     def replay_of(self) -> str | None:
-        found = self.headers.replay_of
-        return found if isinstance(found, str) and len(found) <= 200 and found.isprintable() else None
+        return replay_of(self.headers.replay_of)
 
     @property
     def parks(self) -> int:

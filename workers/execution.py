@@ -91,6 +91,7 @@ class Progress:
         redelivered: the broker says that the message was delivered before.
         recorded: whoever enqueued the message had made a record of the call before.
         parks: how often the call was parked.
+        replay_of: id of the dead letter that it is a replay of.
         paid: the number of the attempt that the retry budget paid for.
         last: how the last attempt failed, if this worker made it.
         deaths: how many workers it ended, if that is why it ends.
@@ -107,6 +108,7 @@ class Progress:
     redelivered: bool = False
     recorded: bool = False
     parks: int = 0
+    replay_of: str | None = None
     paid: int = 0
     last: Failure | None = None
     deaths: int = 0

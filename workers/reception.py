@@ -11,6 +11,7 @@ from gateway import message_headers
 from gateway.catalogue import Catalogue
 from gateway.clock import FleetClock
 from gateway.codec import decode
+from gateway.dead_letter import REPLAY_HEADER, replay_of
 from workers.callers import Callers
 from workers.deadline import Deadline
 from workers.execution import Execution, Fleet, Progress
@@ -96,6 +97,7 @@ class Reception:
         progress.parks = whole(headers.get(message_headers.PARKS))
         progress.maybe_sent = whole(headers.get(message_headers.MAYBE)) > 0
         progress.recorded = headers.get(message_headers.RECORDED) == 1
+        progress.replay_of = replay_of(headers.get(REPLAY_HEADER))
         info = headers.get("delivery_info")
         progress.redelivered = isinstance(info, Mapping) and bool(info.get("redelivered"))
         return execution

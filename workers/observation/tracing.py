@@ -140,8 +140,13 @@ class Tracing:
             attributes["gateway.caller"] = envelope.caller
         if envelope.sent_at is not None:
             attributes["gateway.queued_s"] = max(0.0, execution.accepted_at - envelope.sent_at)
+        links, first = [], execution.progress.replay_of
+        if first is not None:
+            # The message of the call that failed had the same parent: where its spans are found.
+            origin = self._api.get_current_span(parent).get_span_context()
+            links.append(self._api.Link(origin, {"gateway.link": "replay of", "messaging.message.id": first}))
         span = self._tracer.start_span(
-            f"process {queue}", context=parent, kind=self._api.SpanKind.CONSUMER, attributes=attributes
+            f"process {queue}", context=parent, kind=self._api.SpanKind.CONSUMER, attributes=attributes, links=links
         )
         self._open[execution.progress.owner] = _Open(span)
 
