@@ -67,7 +67,7 @@ class CallRequest(Request):
                 job = self._job()
                 fields |= {"result": fields.get("exception"), "runtime": None if job is None else job.runtime_s}
             case "task-retried":
-                fields |= {"result": fields.get("exception"), "exception": None, "traceback": None}
+                fields |= {"result": fields.get("exception"), "traceback": None}
             case "task-started":
                 fields |= {"result": None, "exception": None, "traceback": None}
         if _OURS.search(fields.get("traceback") or ""):
