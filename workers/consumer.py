@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from time import monotonic
 from typing import Any
 
 from celery import bootsteps, signals
@@ -18,6 +19,7 @@ from gateway.dead_letter import Reason
 from gateway.errors import InvalidCallError
 from workers.broker.entry import COUNT_HEADER
 from workers.broker.sessions import sessions
+from workers.event_dispatcher import FLUSH_S
 from workers.pool import AsyncioPool
 from workers.pool import revoke as pool_revoke
 from workers.rabbitmq import end_dead, prefetch_of_each
@@ -53,6 +55,10 @@ class GatewayConsumer(Consumer):
     task_consumer: Any
     #: Whether it takes messages: the broker is there, and the hub turns.
     is_connected = False
+    #: When the events that are buffered go, on the monotonic clock.
+    _flushes_at = float("-inf")
+    timer: Any
+    hub: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -104,6 +110,19 @@ class GatewayConsumer(Consumer):
                 self._give_back_waiting()
             self.pool.drain(timeout_s)
 
+    def on_send_event_buffered(self) -> None:  # type: ignore[override] # the stubs have it return a function
+        """Send what is buffered a moment later, with what comes until then; Celery does in each turn of the hub."""
+        now = monotonic()
+        # A timer that was lost with its hub does not keep events for ever.
+        if self.hub is not None and now >= self._flushes_at + 10 * FLUSH_S:
+            self._flushes_at = now + FLUSH_S
+            self.timer.call_after(FLUSH_S, self._flush_events_now)
+
+    def _flush_events_now(self) -> None:
+        self._flushes_at = float("-inf")
+        if self.event_dispatcher:
+            self.event_dispatcher.flush()
+
     # -- what outlives a connection ------------------------------------------------------------------------------------
 
     @property
@@ -143,6 +162,8 @@ class GatewayConsumer(Consumer):
 
     def shutdown(self) -> None:
         """The end: also what is cancelled goes back."""
+        with suppress(*self.connection_errors, *self.channel_errors):
+            self._flush_events_now()
         super().shutdown()
         sessions.end()
 

@@ -9,7 +9,9 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Self
 
 from gateway.call import GraphQLCall, GrpcCall, RestCall
@@ -62,11 +64,29 @@ def _is_installed(package: str) -> bool:
 
 
 @dataclass(slots=True)
+class _Span:
+    """What becomes a span when it ends.
+
+    It is made once, from what is known then: the SDK's own spans are changed step by step, each step under a lock.
+    """
+
+    context: Any
+    parent: Any
+    name: str
+    kind: Any
+    attributes: dict[str, Any]
+    links: tuple[Any, ...] = ()
+    events: list[Any] = field(default_factory=list)
+    error: str | None = None
+    started: int = field(default_factory=time_ns)
+
+
+@dataclass(slots=True)
 class _Open:
     """The spans of a call that runs."""
 
-    call: Any
-    attempts: dict[int, Any] = field(default_factory=dict)
+    call: _Span
+    attempts: dict[int, _Span] = field(default_factory=dict)
     last: Any = None
 
 
@@ -74,19 +94,28 @@ class Tracing:
     """An observer.
 
     Args:
-        provider: of tracers; it is shut down with this.
+        provider: its sampler, ids and resource are used.
+        processor: of spans that have ended; it is shut down with this.
     """
 
     name = "traces"
 
-    def __init__(self, provider: Any) -> None:
+    def __init__(self, provider: Any, processor: Any) -> None:
         from opentelemetry import trace
+        from opentelemetry.sdk.trace import Event, ReadableSpan
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._api: Any = trace
+        self._event: Any = Event
+        self._readable = partial(
+            ReadableSpan, resource=provider.resource, instrumentation_scope=InstrumentationScope("call-gateway")
+        )
         self._provider = provider
-        self._tracer = provider.get_tracer("call-gateway")
+        self._processor = processor
         self._propagator = TraceContextTextMapPropagator()
+        self._good = trace.Status()
+        self._bad = trace.Status(trace.StatusCode.ERROR)
         self._open: dict[str, _Open] = {}
 
     @classmethod
@@ -103,8 +132,7 @@ class Tracing:
         if str(found).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: "call-gateway"}))
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        return cls(provider)
+        return cls(provider, BatchSpanProcessor(OTLPSpanExporter()))
 
     @property
     def handlers(self) -> Mapping[type[Any], Callable[[Any], object]]:
@@ -123,7 +151,6 @@ class Tracing:
     def _on_taken(self, event: CallTaken) -> None:
         execution = event.execution
         envelope, call = execution.envelope, execution.call
-        parent = self._propagator.extract(trace_headers(envelope.traceparent, envelope.tracestate))
         queue = queue_of(execution.service.name)
         attributes: dict[str, Any] = {
             "messaging.system": "celery",
@@ -140,34 +167,47 @@ class Tracing:
             attributes["gateway.caller"] = envelope.caller
         if envelope.sent_at is not None:
             attributes["gateway.queued_s"] = max(0.0, execution.accepted_at - envelope.sent_at)
-        links, first = [], execution.progress.replay_of
-        if first is not None:
+        self._open[execution.progress.owner] = _Open(self._begin(execution, f"process {queue}", attributes))
+
+    def _begin(self, execution: "Execution", name: str, attributes: dict[str, Any]) -> _Span:
+        """The span of a call, under the one of whoever enqueued it; it is sampled as the environment says."""
+        envelope, kind = execution.envelope, self._api.SpanKind.CONSUMER
+        found = self._propagator.extract(trace_headers(envelope.traceparent, envelope.tracestate))
+        parent = self._api.get_current_span(found).get_span_context()
+        ids = self._provider.id_generator
+        trace_id = parent.trace_id if parent.is_valid else ids.generate_trace_id()
+        links: tuple[Any, ...] = ()
+        if (first := execution.progress.replay_of) is not None:
             # The message of the call that failed had the same parent: where its spans are found.
-            origin = self._api.get_current_span(parent).get_span_context()
-            links.append(self._api.Link(origin, {"gateway.link": "replay of", "messaging.message.id": first}))
-        span = self._tracer.start_span(
-            f"process {queue}", context=parent, kind=self._api.SpanKind.CONSUMER, attributes=attributes, links=links
+            links = (self._api.Link(parent, {"gateway.link": "replay of", "messaging.message.id": first}),)
+        sampled = self._provider.sampler.should_sample(found, trace_id, name, kind, attributes, links)
+        context = self._api.SpanContext(
+            trace_id,
+            ids.generate_span_id(),
+            is_remote=False,
+            trace_flags=self._api.TraceFlags(int(sampled.decision.is_sampled())),
+            trace_state=sampled.trace_state,
         )
-        self._open[execution.progress.owner] = _Open(span)
+        return _Span(context, parent if parent.is_valid else None, name, kind, attributes, links)
 
     def _on_started(self, event: AttemptStarted) -> None:
         execution = event.execution
         known = self._open.get(execution.progress.owner)
         if known is None:
             return
+        above = known.call.context
         # A retry follows the attempt before it; a hedge runs beside one.
-        before = known.last
-        links = [] if before is None else [self._api.Link(before.get_span_context(), {"gateway.link": _why(execution)})]
+        links = () if known.last is None else (self._api.Link(known.last, {"gateway.link": _why(execution)}),)
         name, attributes = _asked(execution)
-        span = self._tracer.start_span(
-            name,
-            context=self._api.set_span_in_context(known.call),
-            kind=self._api.SpanKind.CLIENT,
-            attributes=attributes,
-            links=links,
+        context = self._api.SpanContext(
+            above.trace_id,
+            self._provider.id_generator.generate_span_id(),
+            is_remote=False,
+            trace_flags=above.trace_flags,
+            trace_state=above.trace_state,
         )
-        known.attempts[execution.number] = known.last = span
-        context = span.get_span_context()
+        span = _Span(context, above, name, self._api.SpanKind.CLIENT, attributes, links)
+        known.attempts[execution.number], known.last = span, context
         execution.trace = trace_headers(traceparent_of(context), context.trace_state.to_header() or None)
 
     def _on_attempt(self, event: AttemptEnded) -> None:
@@ -177,40 +217,61 @@ class Tracing:
             return
         result = event.result
         if isinstance(result, Failure):
-            _failed(self._api, span, result.error.__name__)
-            span.set_attribute("gateway.delivery", str(result.delivery))
-            _status(span, event.execution, result.status)
+            span.error = result.error.__name__
+            span.attributes["gateway.delivery"] = str(result.delivery)
+            _status(span.attributes, event.execution, result.status)
         elif isinstance(result, Answer):
-            _status(span, event.execution, result.status)
+            _status(span.attributes, event.execution, result.status)
         else:
-            span.set_attribute("gateway.cancelled", value=True)
-        span.end()
+            span.attributes["gateway.cancelled"] = True
+        self._end(span)
 
     def _on_ended(self, event: CallEnded) -> None:
         known = self._open.get(event.execution.progress.owner)
         if known is None:
             return
-        known.call.set_attribute("gateway.attempts", event.execution.progress.attempts)
+        known.call.attributes["gateway.attempts"] = event.execution.progress.attempts
         if isinstance(event.outcome, ServiceError):
-            _failed(self._api, known.call, type(event.outcome).__name__)
-            known.call.set_attribute("gateway.delivery", str(event.outcome.delivery))
+            known.call.error = type(event.outcome).__name__
+            known.call.attributes["gateway.delivery"] = str(event.outcome.delivery)
 
     def _on_left(self, event: CallLeft) -> None:
         known = self._open.pop(event.execution.progress.owner, None)
         if known is not None:
             for span in known.attempts.values():
-                span.end()
-            known.call.end()
+                self._end(span)
+            self._end(known.call)
 
     def _note(self, execution: "Execution", event: str, attributes: Mapping[str, str]) -> None:
         known = self._open.get(execution.progress.owner)
         if known is not None:
-            known.call.add_event(event, attributes)
+            known.call.events.append(self._event(event, attributes, time_ns()))
+
+    def _end(self, span: _Span) -> None:
+        if not span.context.trace_flags.sampled:
+            return
+        if span.error is not None:
+            # Without the error's text, which may be the service's own.
+            span.attributes["error.type"] = span.error
+        self._processor.on_end(
+            self._readable(
+                name=span.name,
+                context=span.context,
+                parent=span.parent,
+                attributes=span.attributes,
+                events=span.events,
+                links=span.links,
+                kind=span.kind,
+                status=self._good if span.error is None else self._bad,
+                start_time=span.started,
+                end_time=time_ns(),
+            )
+        )
 
     def close(self) -> None:
         """Export what is left, for some seconds at most."""
         # Whoever takes the spans may be away, which nobody waits for.
-        last = threading.Thread(target=self._provider.shutdown, name="gateway-traces-end", daemon=True)
+        last = threading.Thread(target=self._processor.shutdown, name="gateway-traces-end", daemon=True)
         last.start()
         last.join(_LAST_S)
 
@@ -242,16 +303,9 @@ def _asked(execution: "Execution") -> tuple[str, dict[str, Any]]:
             return call.operation, attributes
 
 
-def _status(span: Any, execution: "Execution", status: int | str | None) -> None:
-    if status is None:
-        return
+def _status(attributes: dict[str, Any], execution: "Execution", status: int | str | None) -> None:
     if isinstance(execution.call, GrpcCall):
-        span.set_attribute("rpc.response.status_code", str(status))
+        if status is not None:
+            attributes["rpc.response.status_code"] = str(status)
     elif isinstance(status, int):
-        span.set_attribute("http.response.status_code", status)
-
-
-def _failed(api: Any, span: Any, error: str) -> None:
-    """Without the error's text, which may be the service's own."""
-    span.set_attribute("error.type", error)
-    span.set_status(api.Status(api.StatusCode.ERROR))
+        attributes["http.response.status_code"] = status
