@@ -101,7 +101,7 @@ async def _measure(url: str, redis_url: str, *, calls: int, in_flight: int, roun
         """What comes before the layers."""
         assert executor._fleet is not None
         fleet, idempotent = executor._fleet, executor._is_idempotent
-        executor._reception.accept("0" * 36, (), read, {}, {}, fleet=fleet, idempotent=idempotent)
+        executor._reception.accept("0" * 36, (), read, {}, None, fleet=fleet, idempotent=idempotent)
 
     figures: dict[str, list[float]] = {name: [] for name in (_BARE, _WHOLE, _READING, _MADE)}
     for one in (bare, whole):

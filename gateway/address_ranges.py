@@ -49,6 +49,7 @@ _RANGES = (
             "ff00::/8": "a multicast address",
             "fd00:ec2::/32": "a cloud metadata address (AWS)",
             "fd20:ce::254/128": "a cloud metadata address (Google)",
+            "fd00:42::42/128": "a cloud metadata address (Scaleway)",
         },
     ),
     *_table(

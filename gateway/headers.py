@@ -29,7 +29,7 @@ RESERVED: Mapping[str, str] = {
         "credentials stay in the worker: set `auth` of the service in the catalogue",
     ),
     **dict.fromkeys(
-        ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "x-host"),
+        ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "x-host", "x-forwarded"),
         "nobody stands before the gateway: it is the client",
     ),
     **dict.fromkeys(
@@ -46,8 +46,8 @@ RESERVED: Mapping[str, str] = {
     "tracestate": "the gateway passes the trace on",
 }
 
-#: Families of headers by which a proxy tells who the client is.
-_RESERVED_PREFIXES = ("x-forwarded-", "proxy-")
+#: Families of headers by which a proxy tells who the client is, or is told what to do (Envoy, Linkerd).
+_RESERVED_PREFIXES = ("x-forwarded-", "proxy-", "x-envoy-", "l5d-")
 #: RFC 9110, section 5.6.2.
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 #: RFC 9110, section 5.5, without obs-text: what is not ASCII is read differently by every server.

@@ -11,16 +11,21 @@
     billing-* *                                     of all services whose names begin so
 
 A route is compared as it is written in the call, `/users/{user_id}` or `/users/123`: a parameter is one segment, since
-its value is percent-encoded.
+its value is percent-encoded. Many frameworks decode a path before they look at its segments: where a slash is encoded,
+in a value or in the route, what they read has to be allowed too, see `readings`.
 """
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
+from urllib.parse import unquote
 
-__all__ = ["Permissions", "Rule"]
+from gateway.call import Call, RestCall
+
+__all__ = ["Permissions", "Rule", "readings"]
 
 _SERVICE = re.compile(r"[a-z0-9*][a-z0-9._*-]*")
 _KINDS = ("query", "mutation")
@@ -56,8 +61,9 @@ class Rule:
                 raise ValueError(f"it names no operation; write '{service} *' to allow all of them")
             case ["*" | "**"]:
                 operation = ".*"
-            case [method] if re.fullmatch(r"[\w.*]+/[\w*]+", method):
-                operation = _glob(method)
+            case [method] if re.fullmatch(r"[\w.*]+/[\w*]+", method) and "**" not in method:
+                # Without a space: that is REST or GraphQL.
+                operation = re.escape(method).replace(r"\*", r"[\w.]*")
             case [kind, name] if kind in _KINDS and "/" not in name:
                 # An operation without a name is called by its kind alone.
                 operation = f"{kind}( .*)?" if name == "*" else f"{kind} {_glob(name)}"
@@ -102,6 +108,31 @@ class Permissions:
 
     def __repr__(self) -> str:
         return f"<Permissions {len(self.rules)} lines>"
+
+
+#: Decodings one after the other, as many as a path may have at all.
+_ROUNDS = 6
+
+
+def readings(call: Call) -> Iterator[str]:
+    """The operations that a call may be read as, by whoever decodes its path: what it is called first.
+
+    Others only where a slash comes out that the call's route does not have: anything else stays within its segment.
+    """
+    yield call.operation
+    if not isinstance(call, RestCall):
+        return
+    path = call.url_path()
+    slashes = path.count("/")
+    for _ in range(_ROUNDS):
+        further = unquote(path)
+        if further == path:
+            return
+        path = further
+        # Also what some servers take for one.
+        seen = unicodedata.normalize("NFKC", path).replace("\\", "/")
+        if seen.count("/") > slashes:
+            yield f"{call.method} {seen}"
 
 
 #: What stands for something else: any number of segments, one segment, and a part of one.

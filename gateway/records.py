@@ -1,7 +1,7 @@
 """What is known of a call beside its result: one small Redis hash for each, written at submit and by the worker.
 
 Its fields, numbers as text: `state`, a `CallState`; `deadline_at` and `submitted_at`, Unix times in seconds; `worker`,
-who has it.
+who has it; `caller`, whose call it is, where callers sign.
 
 What workers tell each other, see `workers.fleet`: `service`; `lease`, a number that grows with each owner of the call;
 `lease_until`, Unix time in seconds, 0 if nobody owns it; `attempts`, how many were started; `open`, the latest of them,
@@ -61,9 +61,10 @@ def key_of(call_id: str) -> str:
     return f"gateway:call:{call_id}"
 
 
-def submitted(deadline_at: float, now: float) -> dict[str, Any]:
+def submitted(deadline_at: float, now: float, caller: str | None = None) -> dict[str, Any]:
     """The record's fields when a call is accepted; Unix times in seconds."""
-    return {"state": CallState.PENDING.value, "deadline_at": repr(deadline_at), "submitted_at": f"{now:.0f}"}
+    fields = {"state": CallState.PENDING.value, "deadline_at": repr(deadline_at), "submitted_at": f"{now:.0f}"}
+    return fields if caller is None else {**fields, "caller": caller}
 
 
 def result_may_be_gone_at(record: Mapping[bytes, bytes]) -> float:

@@ -242,9 +242,12 @@ def _cleaned(value: Any, secrets: Sequence[SecretPattern]) -> tuple[Any, bool]:
     if isinstance(value, tuple):
         items = [_cleaned(item, secrets) for item in value]
         return tuple(item for item, _ in items), all(is_clean for _, is_clean in items)
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool):
         return value, True
     text = _without(said := repr(value), secrets)
+    if isinstance(value, int | float):
+        # A secret may be digits alone; a number that has them among others is another one.
+        return (text, False) if text == REDACTED else (value, True)
     return (value, True) if text == said else (text, False)
 
 

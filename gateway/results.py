@@ -307,7 +307,7 @@ def _seconds(told: tuple[int, int]) -> float:
 
 
 def _submitted(message: Message) -> dict[str, Any]:
-    return submitted(message.deadline_at, message.kwargs["sent_at"])
+    return submitted(message.deadline_at, message.kwargs["sent_at"], message.kwargs.get("caller"))
 
 
 def _expires_at(message: Message) -> int:

@@ -152,6 +152,9 @@ def verify(
         raise SignatureProblem("tampered", "it is not what was signed")
     if now > claims.exp:
         raise SignatureProblem("expired", f"its signature expired {now - claims.exp:.0f} s ago")
+    if claims.exp - claims.iat > STEP_S + _LATE_S + _AHEAD_S:
+        # Longer than that nobody remembers which ids were used.
+        raise SignatureProblem("malformed", f"its signature is for longer than {(STEP_S + _LATE_S) / 3600:.0f} hours")
     if claims.iat > now + _AHEAD_S:
         raise SignatureProblem("early", f"its signature is of a time {claims.iat - now:.0f} s ahead")
     return claims

@@ -65,12 +65,14 @@ def create_app(settings: Settings) -> Celery:
         raise SettingsError(
             "GATEWAY_CONFIG is not set, and there is no gateway.toml here; a worker needs its catalogue"
         )
-    services = Catalogue.load(settings.config).services
+    catalogue = Catalogue.load(settings.config)
+    services = catalogue.services
     app = make_app(settings, queues=(FRONT_QUEUE, CELERY_QUEUE, *map(queue_of, services)))
     app.loader.override_backends = BACKENDS
     app.events.dispatcher_cls = "workers.event_dispatcher:UnhurriedDispatcher"
     # Remote control shows the configuration, and hides what has such a name.
     app.conf.gateway_result_secret_url = settings.result_url
+    app.conf.gateway_callers_sign = bool(catalogue.callers)
     app.conf.update(
         worker_pool=POOL,
         worker_consumer="workers.consumer:GatewayConsumer",

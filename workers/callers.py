@@ -9,7 +9,7 @@ from gateway.clock import FleetClock
 from gateway.codec import TASK
 from gateway.envelope import Envelope
 from gateway.errors import CallRejectedError
-from gateway.permission import Permissions
+from gateway.permission import Permissions, readings
 from gateway.signing import SIGNATURE, Claims, SignatureProblem, verify
 from gateway.signing_key import KeyProblem, SigningKey, read_key
 
@@ -85,10 +85,18 @@ class Callers:
         if self.trusts_all:
             return
         call, caller = envelope.call, str(envelope.caller)
-        if self._permissions[caller].rule_for(call.service, call.operation) is None:
+        for operation in readings(call):
+            if self._permissions[caller].rule_for(call.service, operation) is not None:
+                continue
+            # What is not called so is not told: its values may be anybody's.
+            why = (
+                ""
+                if operation == call.operation
+                else ", whose path can be read as another one: it has an encoded slash"
+            )
             raise rejection(
                 "forbidden",
-                f"{caller} may not call {call.service} {call.operation}; allow it in [callers.{caller}]",
+                f"{caller} may not call {call.service} {call.operation}{why}; allow it in [callers.{caller}]",
                 caller,
                 service=call.service,
                 operation=call.operation,

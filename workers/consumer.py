@@ -20,6 +20,7 @@ from gateway.errors import InvalidCallError
 from workers.broker.entry import COUNT_HEADER
 from workers.broker.sessions import sessions
 from workers.event_dispatcher import FLUSH_S
+from workers.outcome_store import first_stands, unless
 from workers.pool import AsyncioPool
 from workers.pool import revoke as pool_revoke
 from workers.rabbitmq import end_dead, prefetch_of_each
@@ -35,6 +36,10 @@ SHARED_QUEUES = frozenset({"celery"})
 
 #: Workers that died with a message in hand, after which it is taken for the cause. RabbitMQ counts by itself.
 DEATHS_MOST = 20
+
+
+#: Celery's own tasks, such as `celery.accumulate` and `celery.map`.
+_BUILT_IN = "celery."
 
 
 class UnreadableMessageError(ConnectionError):
@@ -96,6 +101,15 @@ class GatewayConsumer(Consumer):
             raise UnreadableMessageError(type(error).__name__) from None
         finally:
             consumer.is_connected = False
+
+    def update_strategies(self) -> None:
+        """As Celery's, without its own tasks: no call needs one, and nobody signs them.
+
+        They would store whatever a message says as the outcome of whichever id it names, and enqueue what it says.
+        """
+        super().update_strategies()
+        for name in [name for name in self.strategies if name.startswith(_BUILT_IN)]:
+            del self.strategies[name]
 
     def wait_for_soft_shutdown(self) -> None:
         """Drain the pool for `worker_soft_shutdown_timeout` seconds, in place of sleeping for them."""
@@ -256,7 +270,9 @@ class GatewayConsumer(Consumer):
 
     def _store_unknown(self, call_id: str, name: str, message: Any) -> None:
         def store() -> None:
-            self.app.backend.mark_as_failure(call_id, NotRegistered(name))
+            # Of no call: one with this id has an outcome of its own.
+            with first_stands(), unless("recorded"):
+                self.app.backend.mark_as_failure(call_id, NotRegistered(name))
 
         def done() -> None:
             message.reject_log_error(logger, self.connection_errors)

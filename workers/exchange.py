@@ -7,7 +7,7 @@ from time import monotonic
 from gateway.auth_scheme import AuthScheme
 from gateway.call import Call, GrpcCall, protocol_of
 from gateway.catalogue import Catalogue
-from gateway.errors import ServiceAuthError
+from gateway.errors import Delivery, InvalidCallError, ServiceAuthError
 from gateway.outcome import Failure
 from gateway.sealing import Unsealer
 from gateway.service import Service
@@ -17,7 +17,7 @@ from workers.auth import Asked, Credentials, Scheme, make_scheme
 from workers.connections import Connections
 from workers.execution import Execution
 from workers.interceptor import Interception
-from workers.on_behalf import on_behalf
+from workers.on_behalf import on_behalf, parts_of
 from workers.redacted import redacted
 from workers.token_endpoint import TokenEndpoint
 from workers.transports.base import Usage
@@ -77,6 +77,9 @@ class Exchange:
         sealed = on_behalf(execution, self._unsealer, taken)
         if isinstance(sealed, Failure):
             return sealed
+        if scheme is not None and (refused := _clashing(execution.call, scheme)):
+            return refused
+        secret = parts_of(sealed) if sealed else ()
         made = Attempt(
             call=execution.call,
             number=execution.number,
@@ -91,12 +94,12 @@ class Exchange:
         if interception:
             intercepted = await interception.before(made)
             if isinstance(intercepted, Failure):
-                return redacted(intercepted, sealed.values())
+                return redacted(intercepted, secret)
             made = intercepted
             execution.sent_call = made.call
         made = replace(made, headers={**sealed, **made.headers}) if sealed else made
-        result = await self._send(execution, made, scheme, tuple(sealed.values()))
-        return redacted(await interception.after(made, result), sealed.values()) if interception else result
+        result = await self._send(execution, made, scheme, secret)
+        return redacted(await interception.after(made, result), secret) if interception else result
 
     async def _send(
         self, execution: Execution, made: Attempt, scheme: Scheme | None, sealed: tuple[str, ...]
@@ -175,6 +178,25 @@ def _asked(execution: Execution, call: Call, budget_s: float) -> Asked:
         request_id=execution.attempt_request_id,
         budget_s=budget_s,
     )
+
+
+def _clashing(call: Call, scheme: Scheme) -> Failure | None:
+    """Why a call may not go that has a header which may be read as one of the service's credentials.
+
+    Some servers read `x_api_key` as `x-api-key`. Where it is spelled alike, the credentials go in its place.
+    """
+    given = call.metadata if isinstance(call, GrpcCall) else call.headers
+    for name in given:
+        spelled = name.lower()
+        if spelled not in scheme.names and spelled.replace("_", "-") in scheme.names:
+            return Failure(
+                error=InvalidCallError,
+                message=f"headers.{name}: the gateway sets it for this service; leave it out",
+                delivery=Delivery.NOT_SENT,
+                details={"field": f"headers.{name}"},
+                repeatable=False,
+            )
+    return None
 
 
 def _is_refusal(result: Answer | Failure) -> bool:

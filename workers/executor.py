@@ -28,7 +28,7 @@ from workers.fleet.parking import ParkingLot
 from workers.observation import CallDropped, CallEnded, CallLeft, CallParked, CallRefused, CallTaken, Event, Stream
 from workers.observation.call_log import CallLog
 from workers.observation.observers import Observation
-from workers.outcomes import Dropped, Parked
+from workers.outcomes import Dropped, Parked, Refused
 from workers.parker import Parker
 from workers.reception import Reception, whole
 from workers.rejections import Rejections
@@ -158,13 +158,16 @@ class Executor:
         headers: Mapping[str, Any],
         message: Callable[[], bytes],
         embed: Mapping[str, Any] | None = None,
-    ) -> Reply | ServiceError | Parked | Dropped:
+    ) -> Reply | ServiceError | Parked | Dropped | Refused:
         """Execute one message. Raises nothing but `asyncio.CancelledError`: an error is returned."""
         assert self._fleet is not None and self._dead is not None  # noqa: S101,PT018 - started before the first call
         assert self._rejections is not None  # noqa: S101 - as these
+        verified = False
         try:
+            claims = self._reception.verify(call_id, args, kwargs, embed or {})
+            verified = True
             execution = self._reception.accept(
-                call_id, args, kwargs, headers, embed or {}, fleet=self._fleet, idempotent=self._is_idempotent
+                call_id, args, kwargs, headers, claims, fleet=self._fleet, idempotent=self._is_idempotent
             )
         except ServiceError as refused:
             known = {"call_id": call_id, "correlation_id": correlation_id_of(kwargs)}
@@ -174,7 +177,7 @@ class Executor:
             await self._dead.keep_refused(call_id, error, kwargs, message)
             self._rejections.count(error)
             self.stream.tell(CallRefused(call_id, error, known["correlation_id"]))
-            return error
+            return Refused(error, verified)
         self.stream.tell(CallTaken(execution))
         try:
             return await self._perform(execution, message)
@@ -224,6 +227,14 @@ class Executor:
         self.stream.tell(known)
         assert isinstance(known.outcome, ServiceError)  # noqa: S101 - as it was made
         return known.outcome
+
+    def verifies(self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], embed: Mapping[str, Any]) -> bool:
+        """Whether a caller that the gateway knows wrote this message, or nobody has to sign. On any thread."""
+        try:
+            self._reception.verify(call_id, args, kwargs, embed)
+        except ServiceError:
+            return False
+        return True
 
     def observe(self, event: Event) -> None:
         """Tell the stream of what happened to a message on its way here. On the loop."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.errors import ServiceError
 from gateway.reply import Reply
-from workers.outcomes import Dropped, Parked
+from workers.outcomes import Dropped, Parked, Refused
 from workers.parked_message import ParkedMessage
 
 __all__ = ["Job", "Stage"]
@@ -44,6 +44,7 @@ class Job:
         runtime_s: how long the call itself took.
         outcome: what the tracer is to store, or why there is nothing to store; None for an ordinary task.
         told: its outcome is on its way to its producer though what follows it is not enqueued.
+        refused: the message became no call, and its outcome is the error in it.
         abandoned: says of what follows it that it will not be enqueued, where that is so and is still to be said.
         traced: the tracer's `(failed, value, runtime)`; None if the tracer itself broke, then `broken` says why.
     """
@@ -72,6 +73,7 @@ class Job:
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     source: Any = None
     told: bool = False
+    refused: Refused | None = None
     abandoned: Callable[[], object] | None = None
     #: Has one entry once it is settled who ends the job: see `silence` and `message`.
     _end: dict[str, str] = field(default_factory=dict)
@@ -152,6 +154,15 @@ class Job:
         """Put these in the place of what Celery is to do with its outcome: it is done, or will not be."""
         args, kwargs, embed = self.args[3]
         self.args = (*self.args[:3], (args, kwargs, {**(embed or {}), **what}), *self.args[4:])
+
+    def refuse(self, refused: Refused) -> None:
+        """It became no call. What came with a message that nobody signed is not acted on.
+
+        Anybody can write that, and the worker would enqueue it with its own rights.
+        """
+        self.refused = refused
+        if not refused.verified:
+            self.forget(callbacks=None, errbacks=None, chain=None, chord=None)
 
     def terminate(self, signal: int | None = None) -> None:
         """End this job alone, without an outcome; Celery calls it on the hub's thread.

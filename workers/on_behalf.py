@@ -1,5 +1,7 @@
 """What a producer sealed for the workers: opened for one attempt, and kept nowhere."""
 
+import base64
+import binascii
 from collections.abc import Mapping, Set
 
 from gateway.errors import CallRejectedError, Delivery
@@ -7,7 +9,9 @@ from gateway.outcome import Failure
 from gateway.sealing import Unsealer
 from workers.execution import Execution
 
-__all__ = ["on_behalf"]
+__all__ = ["on_behalf", "parts_of"]
+
+_SHORTEST_PART = 8
 
 
 def on_behalf(execution: Execution, unsealer: Unsealer, taken: Set[str]) -> Mapping[str, str] | Failure:
@@ -28,9 +32,33 @@ def on_behalf(execution: Execution, unsealer: Unsealer, taken: Set[str]) -> Mapp
         found = unsealer.open(envelope.sealed, envelope.call, envelope.caller).headers
     except ValueError as problem:
         return _refused(str(problem))
-    if both := sorted(found.keys() & taken):
+    folded = {name.lower().replace("_", "-") for name in taken}
+    if both := sorted(name for name in found if name.lower().replace("_", "-") in folded):
         return _refused(f"sealed.{both[0]} is set by the gateway itself for {execution.service.name}; use another name")
     return found
+
+
+def parts_of(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """What is secret of sealed headers: their values, and what a service may say of them alone.
+
+    That is the token without its scheme, name and password of basic authentication (RFC 7617), and each cookie's value
+    (RFC 6265). Of these only what is long enough to be no ordinary word.
+    """
+    found = dict.fromkeys(headers.values())
+    for name, value in headers.items():
+        if name.lower() == "cookie":
+            parts = [pair.partition("=")[2].strip().strip('"') for pair in value.split(";")]
+        else:
+            scheme, _, token = value.strip().partition(" ")
+            parts = [token.strip()]
+            if scheme.lower() == "basic":
+                try:
+                    login = base64.b64decode(token, validate=True).decode()
+                except (binascii.Error, UnicodeDecodeError):
+                    login = ""
+                parts += [login, login.partition(":")[2]]
+        found.update(dict.fromkeys(part for part in parts if len(part) >= _SHORTEST_PART))
+    return tuple(found)
 
 
 def _refused(why: str) -> Failure:

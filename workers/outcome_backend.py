@@ -17,7 +17,8 @@ from celery.states import FAILURE
 from kombu.utils.encoding import bytes_to_str
 
 from gateway.fleet_keys import owed
-from workers.outcome_store import is_first_kept
+from gateway.records import key_of
+from workers.outcome_store import guard_now, is_first_kept
 
 __all__ = ["BACKENDS", "RedisOutcomes", "SentinelOutcomes"]
 
@@ -30,9 +31,18 @@ BACKENDS = {
     "sentinel": "workers.outcome_backend:SentinelOutcomes",
 }
 
-# KEYS[1]: of the result, and channel of its notification. ARGV: what is stored; seconds that it is kept, 0: for ever.
-# Returns 1 if it was stored, 0 if an outcome was there. The state is the first field of what Celery writes.
+# KEYS: of the result, which is the channel of its notification too; of the call's record. ARGV: what is stored; seconds
+# that it is kept, 0: for ever; the guard, see `workers.outcome_store.unless`.
+# Returns 1 if it was stored, 0 if an outcome was there, or the guard holds it back. The state is the first field of
+# what Celery writes.
 _STORE = """
+local guard = ARGV[3] or ''
+if guard ~= '' then
+  local lease = redis.call('HMGET', KEYS[2], 'lease', 'lease_until')
+  local time = redis.call('TIME')
+  if guard == 'recorded' and redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+  if lease[1] and (guard == 'leased' or tonumber(lease[2] or '0') > tonumber(time[1])) then return 0 end
+end
 local known = redis.call('GETRANGE', KEYS[1], 0, 40)
 local state = string.match(known, '^{"status": "(%u+)"')
 if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return 0 end
@@ -67,10 +77,10 @@ class _FirstStands(KeyValueStoreBackend):
         if self._script is None:
             self._script = self.client.register_script(_STORE)
         expires_s = backend.failure_expires if state == FAILURE else backend.expires
-        arguments = [value, int(expires_s or 0)]
-        if not self._script(keys=[backend.get_key_for_task(task_id)], args=arguments):
+        arguments = [value, int(expires_s or 0), guard_now()]
+        if not self._script(keys=[backend.get_key_for_task(task_id), key_of(task_id)], args=arguments):
             # Perhaps by this very worker, when an answer was lost.
-            _log.info("an outcome is not stored: the call has one already call_id=%s", task_id)
+            _log.info("an outcome is not stored: the call has one, or a worker has the call call_id=%s", task_id)
         return result
 
     def owe(self, call_id: str) -> None:

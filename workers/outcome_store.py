@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from celery.app.task import Context
 from celery.exceptions import BackendError
@@ -17,7 +17,17 @@ from gateway.errors import ServiceError
 from gateway.reply import Reply
 from gateway.stored_result import StoredResult
 
-__all__ = ["STORE_ERRORS", "OutcomeStore", "Settled", "first_stands", "is_first_kept", "settled", "settled_now"]
+__all__ = [
+    "STORE_ERRORS",
+    "OutcomeStore",
+    "Settled",
+    "first_stands",
+    "guard_now",
+    "is_first_kept",
+    "settled",
+    "settled_now",
+    "unless",
+]
 
 #: What a result store or a broker raises that is away, full or busy.
 STORE_ERRORS: tuple[type[Exception], ...] = (OSError, BackendError, OperationalError, RedisError)
@@ -68,6 +78,30 @@ def first_stands() -> Iterator[None]:
         yield
     finally:
         _FIRST.reset(token)
+
+
+Guard = Literal["", "recorded", "leased", "held"]
+
+_GUARD: ContextVar[Guard] = ContextVar("guard", default="")
+
+
+@contextmanager
+def unless(guard: Guard) -> Iterator[None]:
+    """Within it, and in this thread, no outcome is stored of a call that a worker has, or had.
+
+    Args:
+        guard: `recorded`: it was submitted as a call; `leased`: a worker ever took the call for execution; `held`: one has it now; empty: always stored.
+    """
+    token = _GUARD.set(guard)
+    try:
+        yield
+    finally:
+        _GUARD.reset(token)
+
+
+def guard_now() -> Guard:
+    """What holds back an outcome that is to be stored now."""
+    return _GUARD.get()
 
 
 def is_first_kept() -> bool:

@@ -1,8 +1,11 @@
 """How a message can end in a worker without the call having ended."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["Dropped", "Parked"]
+from gateway.errors import ServiceError
+
+__all__ = ["Dropped", "Parked", "Refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,22 @@ class Dropped:
     """
 
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The message became no call. Whoever wrote it, it says nothing of a call with its id that is executed elsewhere.
+
+    Attributes:
+        error: what its producer gets.
+        verified: a caller that the gateway knows signed it, or nobody has to sign. What comes with any other message,
+            such as its callbacks, is not acted on.
+    """
+
+    error: ServiceError
+    verified: bool
+
+    @property
+    def guard(self) -> Literal["leased", "held"]:
+        """See `workers.outcome_store.unless`: a call that was parked may be refused when it comes back."""
+        return "held" if self.verified else "leased"

@@ -12,6 +12,7 @@ from gateway.catalogue import Catalogue
 from gateway.clock import FleetClock
 from gateway.codec import decode
 from gateway.dead_letter import REPLAY_HEADER, replay_of
+from gateway.signing import Claims
 from workers.callers import Callers
 from workers.deadline import Deadline
 from workers.execution import Execution, Fleet, Progress
@@ -47,13 +48,19 @@ class Reception:
         #: Together they name each execution of a call, among those of all workers.
         self._name, self._executions = uuid4().hex, count()
 
+    def verify(
+        self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], embed: Mapping[str, Any]
+    ) -> Claims | None:
+        """Who wrote a message, before anything else of it is read; see `Callers.verify`. On any thread."""
+        return self._callers.verify(call_id, args, kwargs, embed)
+
     def accept(
         self,
         call_id: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         headers: Mapping[str, Any],
-        embed: Mapping[str, Any],
+        claims: Claims | None,
         *,
         fleet: Fleet,
         idempotent: Callable[[Execution], Awaitable[bool]],
@@ -61,15 +68,14 @@ class Reception:
         """The execution of a message, as `Performer.perform` gets it.
 
         Args:
-            call_id, args, kwargs, headers, embed: of the message.
+            call_id, args, kwargs, headers: of the message.
+            claims: of its signature; None if nobody has to sign.
             fleet: is asked before each attempt.
             idempotent: tells whether an execution may be repeated.
 
         Raises:
-            ServiceError: nobody that the gateway knows asks it, or may not; it is no call, or there is no such service.
+            ServiceError: whoever asks it may not; it is no call, or there is no such service.
         """
-        # Before anything else of it is read.
-        claims = self._callers.verify(call_id, args, kwargs, embed)
         envelope = decode(args, kwargs)
         self._callers.authorise(envelope)
         service = self._catalogue.service_for(envelope.call)

@@ -17,7 +17,7 @@ from gateway.dead_letters import DeadLetters, Entry
 from gateway.errors import OutcomeUnknownError, ServiceError
 from workers.dead import letter_of_refused
 from workers.observation.events import CallRefused, Event, LetterKept
-from workers.outcome_store import STORE_ERRORS, first_stands
+from workers.outcome_store import STORE_ERRORS, first_stands, unless
 from workers.parked_message import ParkedMessage
 
 __all__ = ["is_usable_id", "lost_connection", "poisoned", "printable", "refuse"]
@@ -97,6 +97,8 @@ def refuse(
         reason: for the dead letter.
     """
     headers = message.headers if isinstance(message.headers, dict) else {}
+    # Where callers sign, nothing that comes with a message which nobody has verified is acted on.
+    trusted = None if consumer.app.conf.get("gateway_callers_sign") else payload
     named = headers.get("id")
     call_id = named if isinstance(named, str) and is_usable_id(named) else None
     if call_id is None:
@@ -114,7 +116,9 @@ def refuse(
                 refused = True
             elif not _has_outcome(consumer.app, call_id):
                 letter = _bury(consumer.app, call_id, error, message, payload, reason)
-                _store(consumer.app, call_id, error, _context(call_id, headers, payload))
+                # Who else writes a message with this id may not say what becomes of the call.
+                with unless("" if reason is Reason.POISONOUS else "leased"):
+                    _store(consumer.app, call_id, error, _context(call_id, headers, trusted))
                 refused = True
             stored = True
         except STORE_ERRORS as failure:

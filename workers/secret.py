@@ -27,12 +27,13 @@ class Secret:
         environ: of the worker.
         for_header: refuse what a header cannot carry; else it may be a key of several lines.
         clock: seconds, for how often a file is looked at.
+        usable: raises `SecretError` for a value that cannot be used; a file that has such a one is not taken up.
 
     Raises:
-        SecretError: there is nothing there, or it cannot be a header's value.
+        SecretError: there is nothing there, or it cannot be used, or be a header's value.
     """
 
-    __slots__ = ("_clock", "_for_header", "_looked", "_path", "_seen", "_value", "reference", "version")
+    __slots__ = ("_clock", "_for_header", "_looked", "_path", "_seen", "_usable", "_value", "reference", "version")
 
     def __init__(
         self,
@@ -41,10 +42,12 @@ class Secret:
         *,
         for_header: bool = True,
         clock: Callable[[], float] = monotonic,
+        usable: Callable[[str], object] | None = None,
     ) -> None:
         self.reference = reference
         self._for_header = for_header
         self._clock = clock
+        self._usable = usable
         #: Grows with each new value.
         self.version = 0
         self._path: Path | None = None
@@ -106,6 +109,7 @@ class Secret:
             raise SecretError(
                 f"{self.reference}: has characters that a header cannot carry; use printable ASCII in one line"
             )
+        # Before it is used, known or not: what is half written may be most of a secret.
         if "\n" in value:
             SECRETS.register_key(value)
         elif not SECRETS.register(value):
@@ -115,6 +119,8 @@ class Secret:
                 self.reference,
                 SHORTEST,
             )
+        if self._usable is not None:
+            self._usable(value)
         return value
 
     def __repr__(self) -> str:

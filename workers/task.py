@@ -14,7 +14,7 @@ from gateway.errors import GatewayFaultError, ServiceError
 from gateway.reply import Reply
 from workers.observation.events import Event
 from workers.outcome_store import OutcomeStore, settled_now
-from workers.outcomes import Dropped, Parked
+from workers.outcomes import Dropped, Parked, Refused
 
 __all__ = ["CallTask", "Performer"]
 
@@ -34,7 +34,7 @@ class Performer(Protocol):
         headers: Mapping[str, Any],
         message: Callable[[], bytes],
         embed: Mapping[str, Any] | None = None,
-    ) -> Reply | ServiceError | Parked | Dropped:
+    ) -> Reply | ServiceError | Parked | Dropped | Refused:
         """Perform one call.
 
         Args:
@@ -47,7 +47,8 @@ class Performer(Protocol):
             embed: what Celery is to do with the outcome: callbacks, error callbacks, chain, chord.
 
         Returns:
-            The outcome, which is stored. For `Parked` and `Dropped` nothing is, and the message is acknowledged.
+            The outcome, which is stored; that of a `Refused` only if no other message of the call is executed. For
+            `Parked` and `Dropped` nothing is, and the message is acknowledged.
 
         Raises:
             asyncio.CancelledError: it was cancelled; nothing else is raised.
@@ -60,6 +61,10 @@ class Performer(Protocol):
         Called on the loop for a revoked call, right after its cancelled `perform` ended. The error says whether the
         service may have acted.
         """
+        ...
+
+    def verifies(self, call_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], embed: Mapping[str, Any]) -> bool:
+        """Whether a caller that the gateway knows wrote this message, or nobody has to sign. On any thread."""
         ...
 
     def observe(self, event: Event) -> None:

@@ -27,6 +27,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         hedge: it would run beside another attempt.
         life_s: how long it takes at most, from its start.
         recorded: the message was delivered before, and its producer had made a record of the call.
+        caller: who signed it; empty: nobody has to.
     """
 
     call_id: str
@@ -40,6 +41,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     hedge: bool
     life_s: float
     recorded: bool = False
+    caller: str = ""
 
 
 class Past(msgspec.Struct, frozen=True):

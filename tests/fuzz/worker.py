@@ -111,8 +111,9 @@ class _Pool:
         packed = ParkedMessage.of(job.source).pack()
         ParkedMessage.unpack(b'{"parks":1,"maybe":0,' + packed[1:])
         try:
+            claims = self._reception.verify(job.task_id, given, named, embed)
             self._reception.accept(
-                job.task_id, given, named, job.request, embed, fleet=self._fleet, idempotent=_is_idempotent
+                job.task_id, given, named, job.request, claims, fleet=self._fleet, idempotent=_is_idempotent
             )
         except ServiceError as error:
             self.ended = type(error).__name__

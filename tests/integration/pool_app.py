@@ -66,6 +66,10 @@ class ToldExecutor:
         #: The client has no more connections than a hundred.
         self._turns = asyncio.Semaphore(50)
 
+    def verifies(self, *message: object) -> bool:
+        """Nobody has to sign."""
+        return True
+
     def observe(self, event: Event) -> None:
         """Nobody looks."""
 

@@ -45,17 +45,23 @@ class Jwt:
         self._settings = settings
         self._audience = settings.audience or service
         self._clock = clock
-        self._secret = Secret(settings.secret, environ, for_header=False)
-        self._version = self._secret.version
-        self._key, self._algorithm = _read(self._secret, settings.algorithm)
-        self._sign({})
+        self._is_hmac: bool | None = None
+        self._secret = Secret(settings.secret, environ, for_header=False, usable=self._take)
+        self._is_hmac = self._algorithm.startswith("HS")
+
+    def _take(self, text: str) -> None:
+        """Use this key from now on, if it signs, and is of the kind of the one before: a file may be half written."""
+        reference = self._settings.secret
+        key, algorithm = _read(reference, text, self._settings.algorithm)
+        if self._is_hmac is not None and algorithm.startswith("HS") is not self._is_hmac:
+            raise SecretError(f"{reference}: has a key of another kind; start the worker again if that is meant")
+        _sign(reference, key, algorithm, {})
+        self._key, self._algorithm = key, algorithm
 
     async def credentials(self, asked: Asked) -> Credentials:
         """See `Scheme`."""
+        # Takes up a new one, if there is.
         self._secret.reveal()
-        if self._secret.version != self._version:
-            self._key, self._algorithm = _read(self._secret, self._settings.algorithm)
-            self._version = self._secret.version
         now = int(self._clock())
         claims: dict[str, Any] = {
             "iss": self._settings.issuer,
@@ -67,40 +73,42 @@ class Jwt:
         }
         if asked.caller is not None:
             claims["sub"] = asked.caller
-        token = self._sign(claims)
+        token = _sign(self._settings.secret, self._key, self._algorithm, claims)
         return Credentials({"authorization": f"Bearer {token}"}, own=(token,))
 
     async def refused(self, credentials: Credentials, asked: Asked) -> bool:
         """A new one would say the same."""
         return False
 
-    def _sign(self, claims: Mapping[str, Any]) -> str:
-        from joserfc import jws
-
-        header = {"alg": self._algorithm, "typ": "JWT"}
-        with warnings.catch_warnings():
-            # It prefers the name of RFC 9864, which few services know yet.
-            warnings.simplefilter("ignore")
-            try:
-                return jws.serialize_compact(header, json.dumps(claims), self._key, algorithms=[self._algorithm])
-            except Exception as error:  # of the library and those below it, for a key that does not fit
-                raise SecretError(
-                    f"{self._secret.reference}: cannot sign with {self._algorithm} ({type(error).__name__}); use a key"
-                    " of that kind, or another `algorithm`"
-                ) from None
-
     def __repr__(self) -> str:
         return f"<Jwt {self._algorithm} for {self._audience} {self._secret!r}>"
 
 
-def _read(secret: Secret, wanted: str) -> tuple[Any, str]:
+def _sign(reference: str, key: Any, algorithm: str, claims: Mapping[str, Any]) -> str:
+    from joserfc import jws
+
+    header = {"alg": algorithm, "typ": "JWT"}
+    with warnings.catch_warnings():
+        # It prefers the name of RFC 9864, which few services know yet.
+        warnings.simplefilter("ignore")
+        try:
+            return jws.serialize_compact(header, json.dumps(claims), key, algorithms=[algorithm])
+        except Exception as error:  # of the library and those below it, for a key that does not fit
+            raise SecretError(
+                f"{reference}: cannot sign with {algorithm} ({type(error).__name__}); use a key of its kind, or another"
+                " `algorithm`"
+            ) from None
+
+
+def _read(reference: str, written: str, wanted: str) -> tuple[Any, str]:
     """The key, and the algorithm that fits it."""
     from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-    text = secret.reveal().replace("\\n", "\n")
+    text = written.replace("\\n", "\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if not text.startswith(("-----BEGIN", "{")):
+        # What begins like a key and is none is half of one, and no secret of an HMAC.
+        if not text.startswith(("-", "{")):
             return OctKey.import_key(text.encode()), wanted or "HS256"
         for kind in (OKPKey, ECKey, RSAKey):
             try:
@@ -111,4 +119,4 @@ def _read(secret: Secret, wanted: str) -> tuple[Any, str]:
                 continue
             if key.is_private:
                 return key, wanted or _OF_CURVE.get(curve, "RS256")
-    raise SecretError(f"{secret.reference}: is not a private key; use Ed25519, P-256, RSA, or the secret of an HMAC")
+    raise SecretError(f"{reference}: is not a private key; use Ed25519, P-256, RSA, or the secret of an HMAC")

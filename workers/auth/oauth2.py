@@ -31,6 +31,8 @@ _LIFE_S = 300.0
 _FETCH_S = 10.0
 #: After a failure nobody asks for so long, so that a server that is down is not asked once for each call.
 _REST_S = 1.0
+#: And a token that was fetched since one was refused is not replaced for that reason for so long.
+_RENEWED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class OAuth2:
         self._token: _Token | None = None
         self._fetching: asyncio.Task[_Token | Failure] | None = None
         self._failed: tuple[float, Failure] | None = None
+        self._renewed_at = float("-inf")
 
     async def credentials(self, asked: Asked) -> Credentials | Failure:
         """See `Scheme`."""
@@ -80,7 +83,11 @@ class OAuth2:
         """It was withdrawn: of many calls that are told so at once the first has a new one fetched."""
         token = self._token
         if token is not None and token.credentials is credentials:
-            self._token = None
+            now = self._clock()
+            if now < self._renewed_at + _RENEWED_S:
+                # The one before it was refused a moment ago: the service means something else.
+                return False
+            self._token, self._renewed_at = None, now
         elif token is not None:
             return True
         return isinstance(await self._new(asked), Credentials)

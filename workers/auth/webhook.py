@@ -5,6 +5,7 @@ import binascii
 import hmac
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from gateway.auth_scheme import AuthScheme
 from gateway.redaction import SECRETS
@@ -36,13 +37,13 @@ class Webhook:
         self, settings: AuthScheme, environ: Mapping[str, str], clock: Callable[[], float] = time.time
     ) -> None:
         self._clock = clock
-        self._secrets = [Secret(reference, environ) for reference in settings.references]
-        self._versions: list[int] = []
-        self._keys = [_key(secret) for secret in self._secrets]
+        self._secrets = [
+            Secret(reference, environ, usable=partial(_key, reference)) for reference in settings.references
+        ]
 
     async def credentials(self, asked: Asked) -> Credentials:
         """See `Scheme`. All attempts of a call have one id, so that a service can drop what it has seen."""
-        keys = [_key(secret) for secret in self._secrets]
+        keys = [_key(secret.reference, secret.reveal()) for secret in self._secrets]
         message_id, timestamp = asked.call_id, str(int(self._clock()))
 
         def sign(body: bytes) -> Mapping[str, str]:
@@ -64,15 +65,12 @@ class Webhook:
         return f"<Webhook {self._secrets!r}>"
 
 
-def _key(secret: Secret) -> bytes:
-    text = secret.reveal()
+def _key(reference: str, text: str) -> bytes:
     try:
         key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if not text.startswith(_PREFIX) or len(key) not in _BOUNDS:
-        raise SecretError(
-            f"{secret.reference}: is not 'whsec_' and the base64 of {_BOUNDS[0]} to {_BOUNDS[-1]} random bytes"
-        )
+        raise SecretError(f"{reference}: is not 'whsec_' and the base64 of {_BOUNDS[0]} to {_BOUNDS[-1]} random bytes")
     SECRETS.register(text.removeprefix(_PREFIX))
     return key

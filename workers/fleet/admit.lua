@@ -6,12 +6,14 @@
 --   while no other such call does, so that the one which ends them takes none with it;
 --   results: prefix of the keys of results;
 --   services: {name: {interval, burst, concurrency, adaptive, breaker, probes, share, per_s}};
---   asks: [[id, service, number, token, owner, parks, left_s, patience_s, hedge, life_s, recorded]]
+--   asks: [[id, service, number, token, owner, parks, left_s, patience_s, hedge, life_s, recorded,
+--          caller]]
 -- }
 -- number: of the attempt to be started; token: of the lease, 0 for who has none yet; owner: names the
 -- one execution that asks, so that it finds its own lease again when an answer was lost; parks: how often the message says
 -- that it was parked; left_s: until the deadline; patience_s: how long the worker would wait by itself; life_s: how long
--- the attempt can take at most; recorded: the message comes again, and its producer had made a record of the call.
+-- the attempt can take at most; recorded: the message comes again, and its producer had made a record of the call;
+-- caller: who signed it, empty if nobody has to: a call is its producer's, whoever else signs a message with its id.
 --
 -- Returns JSON: {now, answers: [[...]], services: {service: [phase, until, concurrency]}}. An answer is one of
 --   ["go", token, number, wait_s, probe, in_flight, interrupted, free, maybe, spent]
@@ -91,16 +93,18 @@ local function ask_breaker(state, hedge)
 end
 
 local function answer(ask)
-  local id, name, number, token, owner, parks, left, patience, hedge, life, recorded = unpack(ask)
+  local id, name, number, token, owner, parks, left, patience, hedge, life, recorded, caller = unpack(ask)
+  caller = caller or ''
   local state = read(name)
   local policy = state.policy
   local key = 'gateway:call:' .. id
   local r = call('HMGET', key, 'state', 'lease', 'lease_until', 'attempts', 'parks', 'open', 'free', 'maybe', 'spent',
-    'paid', 'why', 'owner', 'interrupted', 'deaths', 'alone', 'poison')
+    'paid', 'why', 'owner', 'interrupted', 'deaths', 'alone', 'poison', 'caller')
   local free, maybe, spent = tonumber(r[7] or '0'), tonumber(r[8] or '0'), tonumber(r[9] or '0')
   local paid, deaths = tonumber(r[10] or '0'), tonumber(r[14] or '0')
   local interrupted = 0
   local mine = r[12] == owner
+  if caller ~= '' and r[17] and r[17] ~= caller then return {'drop', 'its id is that of another caller\'s call'} end
   -- Also without a lease: a worker that could not ask for one may have sent it.
   if token == 0 and not mine and call('EXISTS', request.results .. id) == 1 then return {'drop', 'it has its outcome'} end
   if token == 0 and r[2] and not mine then
@@ -131,6 +135,7 @@ local function answer(ask)
     token = call('HINCRBY', key, 'lease', token + 1)
     call('HSET', key, 'state', 'running', 'worker', request.worker, 'service', name, 'owner', owner,
       'lease_until', string.format('%.3f', now + request.lease_s), 'interrupted', interrupted)
+    if caller ~= '' then call('HSET', key, 'caller', caller) end
     call('HSETNX', key, 'deadline_at', string.format('%.3f', now + left))
     call('EXPIRE', key, math.ceil(request.expires_s + math.max(0, left)))
     if interrupted == 1 then

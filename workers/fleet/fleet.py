@@ -89,6 +89,7 @@ class SharedFleet:
             hedge=execution.hedge,
             life_s=policy.timeouts.attempt + _DEAD_AFTER_S,
             recorded=progress.redelivered and progress.recorded,
+            caller="" if execution.claims is None else execution.claims.iss,
         )
         verdict = await self._ask(ask, execution)
         if isinstance(verdict, Go | Wait | Late | Poison) and progress.token == 0 and verdict.token > 0:

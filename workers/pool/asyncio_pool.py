@@ -24,6 +24,7 @@ from kombu.utils.compat import detect_environment
 from gateway.errors import ServiceError
 from workers.job import Job, Stage
 from workers.observation.events import CallRefused, Event
+from workers.outcomes import Refused
 from workers.pool.bell import Bell
 from workers.pool.drain import COLD_GRACE_S, STORE_GRACE_S, Drain, worker_state
 from workers.pool.ending import announce, cancelled_unsent, expired_unsent, give_up
@@ -233,6 +234,7 @@ class AsyncioPool(BasePool):
             self._cancel(job)
 
     def _settle(self, job: Job, outcome: ServiceError) -> None:
+        job.refuse(Refused(outcome, verified=self._loop is not None and self._loop.verifies(job)))
         job.outcome = outcome
         job.runtime_s = 0.0
         job.stage = Stage.SETTLED

@@ -16,7 +16,7 @@ from gateway.errors import Delivery, GatewayFaultError, ServiceError
 from gateway.reply import Reply
 from workers.job import Job, Stage
 from workers.observation.events import Event
-from workers.outcomes import Dropped, Parked
+from workers.outcomes import Dropped, Parked, Refused
 from workers.task import Performer
 
 __all__ = ["CallLoop"]
@@ -100,6 +100,11 @@ class CallLoop:
         except BaseException:
             self._end(5.0)
             raise
+
+    def verifies(self, job: Job) -> bool:
+        """Whether somebody whom the gateway knows wrote its message. On any thread."""
+        args, kwargs, embed = job.call_arguments
+        return self._executor is not None and self._executor.verifies(job.task_id, args, kwargs, embed)
 
     def perform(self, job: Job) -> None:
         """Start a job; one of `settle` and `drop` follows."""
@@ -229,6 +234,9 @@ class CallLoop:
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("call %s: a defect, %s in\n%s", job.task_id, type(error).__name__, where)
             return _fault(job, f"a defect: {type(error).__name__}")
+        if isinstance(outcome, Refused):
+            job.refuse(outcome)
+            return outcome.error
         if isinstance(outcome, Reply | ServiceError | Parked | Dropped):
             return outcome
         return _fault(job, f"a defect: perform() returned {type(outcome).__name__}")

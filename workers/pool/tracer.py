@@ -13,7 +13,7 @@ from functools import partial
 
 from gateway.reply import Reply
 from workers.job import Job
-from workers.outcome_store import STORE_ERRORS, Settled, settled
+from workers.outcome_store import STORE_ERRORS, Settled, settled, unless
 from workers.outcomes import Dropped, Parked
 from workers.pool.following import Following
 from workers.pool.trouble import is_away
@@ -141,7 +141,7 @@ class TracerThreads:
             outcome = job.outcome
             if isinstance(outcome, Parked | Dropped):
                 return True
-            with settled(outcome) as told:
+            with settled(outcome) as told, unless("" if job.refused is None else job.refused.guard):
                 if job.abandoned is not None:
                     job.abandoned()
                     job.abandoned = None

@@ -176,10 +176,11 @@ def test_headers_that_carry_credentials_are_left_out_by_name(redactor: Redactor)
     assert redactor.reply(None, headers)[1] == {"x-service-auth": REDACTED, "authorization": REDACTED, "etag": "e"}
 
 
-def test_a_number_is_no_secret() -> None:
+def test_a_number_is_a_secret_if_it_is_all_of_it() -> None:
     redactor = Redactor()
     redactor.register("123456")
     assert redactor.clean({"n": 91234567, "t": "a 123456 b"}) == {"n": 91234567, "t": f"a {REDACTED} b"}
+    assert redactor.clean({"n": [123456, True], "f": 0.123456}) == {"n": [REDACTED, True], "f": 0.123456}
 
 
 def test_a_short_one_would_be_found_everywhere() -> None:
