@@ -3,7 +3,7 @@
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
-ARG EXTRAS=worker,flower
+ARG EXTRAS=worker,flower,top,traces
 RUN python -m venv /opt/gateway
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./

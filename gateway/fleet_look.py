@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.broker import close_app, make_app
 from gateway.dead_letters import DeadLetters
+from gateway.envelope import MAX_DEADLINE_S
 from gateway.fleet import Fleet
 from gateway.fleet_view import FleetView
 from gateway.publisher import Publisher
@@ -75,7 +76,9 @@ class FleetLook:
         for service in self._services:
             found = [(next(answers), next(answers)) for _ in _PRIORITIES]
             queued[service] = sum(int(length) for length, _ in found)
-            sent = [at for _, raw in found if raw is not None and (at := _sent_at(raw)) is not None]
+            # What a message says of itself may be anything.
+            since = now - MAX_DEADLINE_S
+            sent = [at for _, raw in found if raw is not None and (at := _sent_at(raw)) is not None and at >= since]
             if sent or not queued[service]:
                 oldest[service] = max((now - at for at in sent), default=0.0)
         return queued, oldest

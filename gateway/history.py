@@ -195,7 +195,7 @@ class History:
         self.close()
 
     def _backwards(self, since: float | None) -> Iterator[HistoryEntry]:
-        oldest = "-" if since is None else f"{int(since * 1000)}-0"
+        oldest = "-" if since is None else f"{max(0, int(since * 1000))}-0"
         newest = "+"
         while page := self._redis.xrevrange(KEY, newest, oldest, count=_PAGE):
             for number, fields in page:

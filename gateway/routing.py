@@ -8,7 +8,7 @@ from gateway.call import Call
 from gateway.envelope import check_id
 from gateway.errors import InvalidCallError
 
-__all__ = ["FRONT_QUEUE", "correlation_id_of", "describe", "display_name", "queue_of"]
+__all__ = ["FRONT_QUEUE", "correlation_id_of", "describe", "display_name", "queue_of", "shortened"]
 
 #: Takes the calls of producers that have no catalogue, and so cannot tell whether a service exists.
 FRONT_QUEUE = "gateway"
@@ -24,6 +24,11 @@ def queue_of(service: str) -> str:
 def display_name(call: Call) -> str:
     """What operators see, the same for all calls of an operation: `"user-service GET /users/{user_id}"`."""
     return f"{call.service} {call.operation}"[:_MAX_NAME]
+
+
+def shortened(operation: str) -> str:
+    """An operation for people and labels: a route that is written by hand may have thousands of characters."""
+    return operation if len(operation) <= _MAX_NAME else f"{operation[: _MAX_NAME - 1]}…"
 
 
 def describe(kwargs: object) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from gateway.envelope import Envelope
 from gateway.errors import Delivery
 from gateway.outcome import Failure
 from gateway.policy import Policy
+from gateway.routing import shortened
 from gateway.service import Service
 from gateway.signing import Claims
 from workers.attempt import Answer, Wire
@@ -271,6 +272,11 @@ class Execution:
     def counted(self) -> int:
         """The attempts that count against `retry.attempts`."""
         return self.progress.attempts - self.progress.free
+
+    @property
+    def operation(self) -> str:
+        """What is asked, for people and labels."""
+        return shortened(self.call.operation)
 
     @property
     def spent_s(self) -> float:

@@ -12,7 +12,7 @@ from gateway.clock import FleetClock
 from gateway.dead_letter import Reason
 from gateway.errors import Delivery, ServiceError
 from gateway.outcome import Failure
-from gateway.redis_client import open_async
+from gateway.redis_client import ERRORS, open_async
 from gateway.reply import Reply
 from gateway.routing import correlation_id_of
 from workers.attempt import Answer
@@ -101,6 +101,8 @@ class Executor:
         self._fleet: SharedFleet | None = None
         self._parker: Parker | None = None
         self._dead: DeadLetterOffice | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._is_silent = False
         #: Calls that were cancelled, with their errors, until somebody asks what they ended with.
         self._cancelled: dict[str, CallEnded] = {}
         #: Calls that have their outcome, and keep their lease until it is stored.
@@ -176,7 +178,7 @@ class Executor:
             error = type(refused)(refused.message, {**refused.fields, **known})
             await self._dead.keep_refused(call_id, error, kwargs, message)
             self._rejections.count(error)
-            self.stream.tell(CallRefused(call_id, error, known["correlation_id"]))
+            self.stream.tell(CallRefused.of(call_id, error, args, kwargs))
             return Refused(error, verified)
         self.stream.tell(CallTaken(execution))
         try:
@@ -243,7 +245,23 @@ class Executor:
     @property
     def is_away(self) -> bool:
         """Whether the Redis of results and state did not answer a moment ago. On any thread."""
-        return self._fleet is not None and self._fleet.is_away
+        return self._is_silent or (self._fleet is not None and self._fleet.is_away)
+
+    def look_at_store(self) -> None:
+        """Ask it, unless that is under way; `is_away` tells. On the loop."""
+        if self._looking is None and self._client is not None:
+            self._looking = asyncio.get_running_loop().create_task(self._look_at_store())
+
+    async def _look_at_store(self) -> None:
+        try:
+            async with asyncio.timeout(_ASKING_S):
+                await self._client.ping()
+        except ERRORS:  # TimeoutError is an OSError
+            self._is_silent = True
+        else:
+            self._is_silent = False
+        finally:
+            self._looking = None
 
     def usage(self) -> Mapping[tuple[str, str], Usage]:
         """Connections and places, by service and protocol. On any thread."""

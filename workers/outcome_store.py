@@ -90,7 +90,8 @@ def unless(guard: Guard) -> Iterator[None]:
     """Within it, and in this thread, no outcome is stored of a call that a worker has, or had.
 
     Args:
-        guard: `recorded`: it was submitted as a call; `leased`: a worker ever took the call for execution; `held`: one has it now; empty: always stored.
+        guard: `recorded`: it was submitted as a call; `leased`: a worker ever took the call for execution; `held`: one
+            has it now; empty: always stored.
     """
     token = _GUARD.set(guard)
     try:

@@ -45,7 +45,8 @@ class CallRequest(Request):
         super().__init__(message, **options)
         args, kwargs, _ = self._payload
         name, summary = routing.describe(kwargs)
-        self.task_name = self._request_dict.get("shadow") or name
+        # Whatever its producer calls it: operators find a call by what it is.
+        self.task_name = name
         self._argsrepr = f"({len(args)} earlier)" if args else "()"
         self._kwargsrepr = summary
         # The tracer takes them from here; where one is empty, it would represent the payload itself.

@@ -58,6 +58,9 @@ def calls(
 
     The history has a bounded number of entries (GATEWAY_HISTORY, 20,000 by default) and nothing of any payload.
     """
+    for option, given in (("--correlation-id", correlation_id), ("--call-id", call_id)):
+        if given is not None and not given.strip():
+            raise click.BadParameter("it is empty; write the id", param_hint=option)
     with _history() as (history, results):
         now, newest = history.now(), history.newest()
         wanted = Wanted(

@@ -18,6 +18,6 @@ class Since(click.ParamType):  # type: ignore[type-arg] # not generic in older v
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """What is written, in seconds."""
         found = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
-        if not found:
+        if not found or not int(found[1]):
             self.fail(f"{value!r} is not a time; write 90s, 30m, 6h or 2d", param, ctx)
         return float(found[1]) * _UNITS[found[2]]

@@ -1,14 +1,13 @@
 """`gateway top`: the fleet, live in a terminal."""
 
-import getpass
 import os
-import socket
 from importlib.util import find_spec
 
 import click
 from rich.console import Console
 
 from gateway.catalogue import CatalogueError
+from gateway.cli.fleet_access import by_hand
 from gateway.cli.fleet_watch import FleetWatch
 from gateway.cli.glance import open_catalogue
 from gateway.cli.top_rows import snapshot_json, snapshot_table
@@ -50,6 +49,6 @@ def top(config: str | None, once: bool, as_json: bool) -> None:
             )
         from gateway.cli.top_app import TopApp
 
-        TopApp(watch, catalogue, by=f"{getpass.getuser()}@{socket.gethostname()}").run()
+        TopApp(watch, catalogue, by=by_hand()).run()
     finally:
         watch.close()

@@ -7,6 +7,7 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Label, Static
 
@@ -104,6 +105,8 @@ class TopApp(App[None]):
         self._by_urgency = True
         self._wanted = ""
         self._is_looking = False
+        #: Nobody answered the latest look, or there was none yet.
+        self._is_away = True
 
     def compose(self) -> ComposeResult:
         """Two tables, a line that says what happened, and the keys."""
@@ -138,10 +141,12 @@ class TopApp(App[None]):
     def _show(self, seen: Seen) -> None:
         if seen.view is None:
             # What was seen last stays.
-            self._say(f"[red]{seen.unknown}[/]")
+            self._say(Text(seen.unknown, style="red"))
+            self._is_away = True
         else:
-            if self._seen.view is None:
+            if self._is_away:
                 self._say("")
+            self._is_away = False
             self._seen = seen
             self._fill("workers", [(each.name, worker_row(each)) for each in seen.workers.values()])
             self.sub_title = f"{len(seen.workers)} workers, {seen.view.dead} dead letters"
@@ -174,7 +179,7 @@ class TopApp(App[None]):
         key: str | None = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
         return key
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str | Text) -> None:
         self.query_one("#said", Static).update(text)
 
     def action_breaker(self, what: str) -> None:
@@ -237,6 +242,13 @@ class TopApp(App[None]):
         field = self.query_one("#filter", Input)
         field.display = True
         field.focus()
+
+    def on_key(self, event: Key) -> None:
+        """Escape leaves the filter as it was."""
+        field = self.query_one("#filter", Input)
+        if event.key == "escape" and field.display:
+            field.value, field.display = self._wanted, False
+            self._table("services").focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Show those alone."""

@@ -20,7 +20,13 @@ from gateway.call import Call
 from gateway.codec import encode
 from gateway.dev.valkey import Valkey
 from gateway.envelope import Envelope
-from gateway.errors import ServiceAuthError, ServiceError, ServiceTimeoutError, ServiceUnavailableError
+from gateway.errors import (
+    InvalidCallError,
+    ServiceAuthError,
+    ServiceError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
 from gateway.reply import Reply
 from tests.faults.fleet import eventually
 from tests.servers.keys import signing_pair
@@ -141,6 +147,43 @@ async def test_a_token_that_the_gateway_signs(valkey: Valkey, algorithm: str, ke
         assert len(ids) == 2
 
 
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+async def test_a_key_that_is_half_written_changes_nothing(valkey: Valkey, tmp_path: Path) -> None:
+    key, file = OKPKey.generate_key("Ed25519"), tmp_path / "key"
+    file.write_text(key.as_pem(private=True).decode())
+    with Recorder() as service:
+        async with worker(valkey, service.url, {"type": "jwt", "secret": f"file:{file}"}, {}) as perform:
+            for written in (None, "-----BE", "half of something", "-----BEGIN PRIVATE KEY-----\nMC"):
+                if written is not None:
+                    file.write_text(written)
+                    await asyncio.sleep(1.1)
+                assert isinstance(await perform(), Reply)
+                token = service.requests[-1]["authorization"].removeprefix("Bearer ")
+                assert jwt.decode(token, key, algorithms=["EdDSA"]).header["alg"] == "EdDSA", written
+
+
+async def test_a_webhook_secret_that_is_half_written_changes_nothing(valkey: Valkey, tmp_path: Path) -> None:
+    secret, file = f"whsec_{b64encode(os.urandom(32)).decode()}", tmp_path / "secret"
+    file.write_text(secret)
+    with Recorder() as service:
+        async with worker(valkey, service.url, {"type": "webhook", "secrets": [f"file:{file}"]}, {}) as perform:
+            for written in (secret, secret[:20], "nonsense"):
+                file.write_text(written)
+                await asyncio.sleep(1.1)
+                assert isinstance(await perform(RestCall("users", "POST", "/hook", json={"a": 1})), Reply)
+                Receiver(secret).verify(service.bodies[-1], service.requests[-1])
+
+
+@pytest.mark.parametrize("name", ["x_api_key", "X_Api-Key"])
+async def test_nothing_that_may_be_read_as_the_credentials_goes_beside_them(valkey: Valkey, name: str) -> None:
+    auth = {"type": "service-key", "secret": "env:S", "header": "x-api-key"}
+    with Recorder() as service:
+        async with worker(valkey, service.url, auth, {"S": "the-service-key"}) as perform:
+            refused = await perform(RestCall("users", "GET", "/users", headers={name: "forged"}))
+            assert isinstance(refused, InvalidCallError)
+            assert service.requests == []
+
+
 async def test_a_signed_body(valkey: Valkey) -> None:
     new, old = (f"whsec_{b64encode(os.urandom(32)).decode()}" for _ in range(2))
     auth = {"type": "webhook", "secrets": ["env:NEW", "env:OLD"]}
@@ -198,13 +241,21 @@ async def test_a_withdrawn_token_is_renewed_once(valkey: Valkey) -> None:
             assert len(server.forms) == 2
             assert [status for status, _ in server.requests].count(200) == 20
             assert len({headers["x-request-id"] for _, headers in server.requests}) == len(server.requests)
-            # One that stays refused is refused: it is asked twice, and no more.
+
+
+async def test_a_service_that_refuses_for_another_reason_is_no_load_for_the_token_endpoint(valkey: Valkey) -> None:
+    with TokenServer() as server:
+        async with worker(valkey, server.url, oauth(server), ENVIRON) as perform:
+            assert isinstance(await perform(), Reply)
             server.answer = (200, b'{"access_token": "never-good", "token_type": "Bearer"}')
             server.withdraw()
             server.requests.clear()
-            refused = await perform()
-            assert isinstance(refused, ServiceAuthError)
-            assert [status for status, _ in server.requests] == [401, 401]
+            asked = len(server.forms)
+            assert isinstance(await perform(), ServiceAuthError)
+            assert [status for status, _ in server.requests] == [401, 401], "it is asked twice, and no more"
+            for _ in range(10):
+                assert isinstance(await perform(), ServiceAuthError)
+            assert len(server.forms) == asked + 1
 
 
 async def test_a_token_is_renewed_before_it_ends(valkey: Valkey) -> None:

@@ -6,6 +6,7 @@ round trip is under way everything else collects for the next: their number does
 
 import asyncio
 import logging
+from contextvars import Context
 from time import monotonic
 from typing import Any
 
@@ -85,7 +86,8 @@ class Line:
     def tell(self) -> None:
         """There is something to tell. It goes out at the end of the loop's tick, or after the round trip before."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            # Of no call: the first that asks would otherwise be named in its lines.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def settle(self) -> None:
         """Wait until all is told."""

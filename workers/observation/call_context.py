@@ -28,7 +28,7 @@ def fields_of(execution: "Execution") -> dict[str, object]:
         "correlation_id": execution.correlation_id,
         "call_id": execution.call_id,
         "service": execution.service.name,
-        "operation": execution.call.operation,
+        "operation": execution.operation,
         "attempt": execution.number,
     }
     if envelope.caller is not None:

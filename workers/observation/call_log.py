@@ -84,7 +84,8 @@ def _ended(event: CallEnded) -> None:
 
 
 def _refused(event: CallRefused) -> None:
-    known = {"call_id": event.call_id, "correlation_id": event.correlation_id}
+    names = ("call_id", "correlation_id", "service", "operation", "caller")
+    known = {name: getattr(event, name) for name in names}
     _calls.info("refused", extra={name: value for name, value in known.items() if value} | _error(event.error))
 
 

@@ -11,14 +11,17 @@ An event refers to the call as it is; who keeps something of it takes it out at 
 are cleaned before they are told.
 """
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import msgspec
 
+from gateway.codec import decode
 from gateway.dead_letter import DeadLetter
 from gateway.errors import ServiceError
 from gateway.outcome import Failure
 from gateway.reply import Reply
+from gateway.routing import correlation_id_of, shortened
 from workers.attempt import Answer
 
 if TYPE_CHECKING:
@@ -52,12 +55,25 @@ class CallRefused(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         call_id: the message's id.
         error: what its producer gets.
-        correlation_id: as far as it can be read.
+        correlation_id, service, operation, caller: as far as they can be read.
     """
 
     call_id: str
     error: ServiceError
     correlation_id: str | None = None
+    service: str | None = None
+    operation: str | None = None
+    caller: str | None = None
+
+    @classmethod
+    def of(cls, call_id: str, error: ServiceError, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Self:
+        """With what the message says of itself."""
+        try:
+            envelope = decode(args, kwargs)
+        except ServiceError:
+            return cls(call_id, error, correlation_id_of(kwargs))
+        call = envelope.call
+        return cls(call_id, error, envelope.correlation_id, call.service, shortened(call.operation), envelope.caller)
 
 
 class AttemptHeld(msgspec.Struct, frozen=True, gc=False):

@@ -18,6 +18,8 @@ _log = logging.getLogger("gateway.metrics")
 
 #: Seconds for which a look is good: several scrapers, or a scrape each second, ask the broker no more often.
 _FRESH_S = 5.0
+#: Seconds that a scrape waits for a look: less than scrapers wait for the worker's own figures, which come with it.
+_PATIENCE_S = 2.0
 
 
 class FleetCollector(Collector):
@@ -34,6 +36,8 @@ class FleetCollector(Collector):
         self._lock = threading.Lock()
         self._view: FleetView | None = None
         self._looked_at = float("-inf")
+        #: The look that is under way; a server that stalls keeps it for longer than anybody waits.
+        self._look_thread: threading.Thread | None = None
 
     def collect(self) -> Iterator[Metric]:
         """What was found within the last seconds."""
@@ -84,11 +88,20 @@ class FleetCollector(Collector):
 
     def _fresh(self) -> FleetView | None:
         with self._lock:
-            if monotonic() - self._looked_at >= _FRESH_S:
-                try:
-                    self._view = self._look()
-                except Exception as error:  # of whatever is away
-                    self._view = None
-                    _log.debug("the fleet cannot be looked at: %s", type(error).__name__)
-                self._looked_at = monotonic()
-            return self._view
+            if monotonic() - self._looked_at < _FRESH_S:
+                return self._view
+            if self._look_thread is None:
+                self._look_thread = threading.Thread(target=self._look_now, name="gateway-fleet-look", daemon=True)
+                self._look_thread.start()
+            looking = self._look_thread
+        looking.join(_PATIENCE_S)
+        return None if looking.is_alive() else self._view
+
+    def _look_now(self) -> None:
+        view: FleetView | None = None
+        try:
+            view = self._look()
+        except Exception as error:  # of whatever is away
+            _log.debug("the fleet cannot be looked at: %s", type(error).__name__)
+        with self._lock:
+            self._view, self._looked_at, self._look_thread = view, monotonic(), None

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -144,8 +145,9 @@ class HistoryWriter:
                 event="refused",
                 call_id=event.call_id,
                 correlation_id=event.correlation_id,
-                service=error.service,
-                operation=error.operation,
+                caller=event.caller,
+                service=event.service,
+                operation=event.operation,
                 **_of_error(error),
             )
         )
@@ -171,7 +173,7 @@ class HistoryWriter:
             correlation_id=execution.correlation_id,
             caller=envelope.caller,
             service=execution.service.name,
-            operation=execution.call.operation,
+            operation=execution.operation,
             protocol=protocol_of(execution.call),
             worker=execution.worker,
             queued_s=None if sent_at is None or parks else round(max(0.0, execution.accepted_at - sent_at), 4),
@@ -190,7 +192,8 @@ class HistoryWriter:
             self.lost += 1
         self._waiting.append(_encoder.encode(entry))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            # Of no call, so that its lines name none.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def _run(self) -> None:
         try:

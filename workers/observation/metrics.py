@@ -16,7 +16,14 @@ from prometheus_client.registry import Collector
 
 from gateway.call import protocol_of
 from gateway.dead_letter import Reason
-from gateway.errors import CallRejectedError, InvalidCallError, ServiceError
+from gateway.envelope import MAX_DEADLINE_S
+from gateway.errors import (
+    CallCancelledError,
+    CallRejectedError,
+    DeadlineExceededError,
+    InvalidCallError,
+    ServiceError,
+)
 from gateway.outcome import Failure
 from workers.attempt import Answer
 from workers.observation.events import (
@@ -44,6 +51,10 @@ _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.
 _WAITS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 #: Operations of one service, and reasons, that have series of their own.
 _OPERATIONS, _REASONS = 200, 30
+#: Why calls are rejected, see docs/callers.md.
+_REJECTED = ("unsigned", "unknown", "forged", "tampered", "replayed", "expired", "malformed", "early", "forbidden")
+#: What ends a call that does not begin in this worker, by its producer's own will.
+_ENDED_UNSENT = (CallCancelledError, DeadlineExceededError)
 _PHASES = {"closed": 0, "half-open": 1, "open": 2}
 
 
@@ -96,7 +107,10 @@ class Metrics:
             for reason in Reason:
                 self._letters.labels(service, reason.value)
         self._letters.labels("", Reason.UNREADABLE.value)
+        self._letters.labels(OTHER, Reason.FAILED.value)
         self._refused.labels(InvalidCallError.__name__, "")
+        for why in _REJECTED:
+            self._refused.labels(CallRejectedError.__name__, why)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -137,12 +151,13 @@ class Metrics:
         self._of(self._in_flight, service).inc()
         sent_at = execution.envelope.sent_at
         if sent_at is not None and not execution.progress.parks:
-            self._of(self._queued, service).observe(max(0.0, execution.accepted_at - sent_at))
+            # What a message says of itself may be anything.
+            self._of(self._queued, service).observe(min(max(0.0, execution.accepted_at - sent_at), MAX_DEADLINE_S))
 
     def _on_ended(self, event: CallEnded) -> None:
         execution, outcome = event.execution, event.outcome
         service, call = execution.service.name, execution.call
-        operation = self._operations.bounded(service, call.operation)
+        operation = self._operations.bounded(service, execution.operation)
         failed = isinstance(outcome, ServiceError)
         kind, error = ("error", type(outcome).__name__) if failed else ("reply", "")
         self._of(self._calls, service, operation, protocol_of(call), kind, error).inc()
@@ -150,6 +165,11 @@ class Metrics:
 
     def _on_refused(self, event: CallRefused) -> None:
         error, reason = event.error, ""
+        if event.service in self._services and isinstance(error, _ENDED_UNSENT):
+            # It was a call, perhaps one that had been parked, and is over before it began here.
+            operation = self._operations.bounded(event.service, event.operation or "")
+            self._of(self._calls, event.service, operation, "", "error", type(error).__name__).inc()
+            return
         if isinstance(error, CallRejectedError) and isinstance(error.details, dict):
             reason = self._reasons.bounded("refused", str(error.details.get("reason") or ""))
         self._of(self._refused, type(error).__name__, reason).inc()
@@ -164,7 +184,7 @@ class Metrics:
     def _on_attempt(self, event: AttemptEnded) -> None:
         execution, result = event.execution, event.result
         service = execution.service.name
-        operation = self._operations.bounded(service, execution.call.operation)
+        operation = self._operations.bounded(service, execution.operation)
         if isinstance(result, Failure):
             said = result.error.__name__
         else:

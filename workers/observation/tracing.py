@@ -18,7 +18,7 @@ from gateway.call import GraphQLCall, GrpcCall, RestCall
 from gateway.errors import ServiceError
 from gateway.outcome import Failure
 from gateway.producer_span import traceparent_of
-from gateway.routing import queue_of
+from gateway.routing import queue_of, shortened
 from gateway.trace import trace_headers
 from workers.attempt import Answer
 from workers.observation.events import (
@@ -150,7 +150,7 @@ class Tracing:
 
     def _on_taken(self, event: CallTaken) -> None:
         execution = event.execution
-        envelope, call = execution.envelope, execution.call
+        envelope = execution.envelope
         queue = queue_of(execution.service.name)
         attributes: dict[str, Any] = {
             "messaging.system": "celery",
@@ -160,7 +160,7 @@ class Tracing:
             "messaging.message.id": execution.call_id,
             "messaging.message.conversation_id": execution.correlation_id,
             "gateway.service": execution.service.name,
-            "gateway.operation": call.operation,
+            "gateway.operation": execution.operation,
             "gateway.parks": execution.progress.parks,
         }
         if envelope.caller is not None:
@@ -292,15 +292,15 @@ def _asked(execution: "Execution") -> tuple[str, dict[str, Any]]:
         attributes["http.request.resend_count"] = execution.number - 1
     match call:
         case RestCall():
-            attributes |= {"http.request.method": call.method, "url.template": call.route}
-            return call.operation, attributes
+            attributes |= {"http.request.method": call.method, "url.template": shortened(call.route)}
+            return execution.operation, attributes
         case GrpcCall():
             rpc_service, _, method = call.method.rpartition("/")
             attributes |= {"rpc.system": "grpc", "rpc.service": rpc_service, "rpc.method": method}
             return call.method, attributes
         case GraphQLCall():
             attributes |= {"http.request.method": "POST", "graphql.operation.name": call.operation}
-            return call.operation, attributes
+            return execution.operation, attributes
 
 
 def _status(attributes: dict[str, Any], execution: "Execution", status: int | str | None) -> None:

@@ -238,7 +238,8 @@ class AsyncioPool(BasePool):
         job.outcome = outcome
         job.runtime_s = 0.0
         job.stage = Stage.SETTLED
-        self.tell(CallRefused(job.task_id, outcome, outcome.correlation_id))
+        args, kwargs, _ = job.call_arguments
+        self.tell(CallRefused.of(job.task_id, outcome, args, kwargs))
         self._jobs.all.add(job)
         self._finisher.trace(job, self._finish)
 

@@ -120,7 +120,9 @@ def _answer(why_not: Sequence[str]) -> web.Response:
 
 def _is_shown(header: str, token: str) -> bool:
     scheme, _, shown = header.partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode())
+    return scheme.lower() == "bearer" and hmac.compare_digest(
+        shown.strip().encode(errors="surrogateescape"), token.encode()
+    )
 
 
 def _listen(address: WorkerAddress) -> socket.socket:

@@ -42,6 +42,10 @@ class _Controlled:
     def ask_hub(self, answer: Callable[[], object]) -> None:
         self._pool.ask_hub(answer)
 
+    def look_at_store(self) -> None:
+        if self.executor is not None:
+            self.ask_loop(self.executor.look_at_store)
+
     @property
     def executor(self) -> Executor | None:
         found = None if self._pool.calls is None else self._pool.calls.executor

@@ -27,6 +27,10 @@ class Worker(Protocol):
         """Have this called on the thread that takes messages and acknowledges them."""
         ...
 
+    def look_at_store(self) -> None:
+        """Have the result store asked whether it answers; `is_store_away` tells a moment later."""
+        ...
+
     @property
     def is_started(self) -> bool:
         """Whether it can perform calls."""
@@ -113,8 +117,9 @@ class Vitals:
         self.hub = Asked(worker.ask_hub, now)
 
     def look(self) -> None:
-        """Ask both threads."""
+        """Ask both threads, and the store: without calls nobody else would notice that it is away."""
         self.loop.ask()
+        self._worker.look_at_store()
         if self._worker.is_connected:
             self.hub.ask()
         else:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.permission import Permissions, Rule
+from gateway.call import RestCall
+from gateway.permission import Permissions, Rule, readings
 
 ALLOWED = [
     ("user-service GET /users/*", "user-service", "GET /users/{user_id}"),
@@ -39,6 +40,8 @@ DENIED = [
     ("*-service GET /", "service", "GET /"),
     ("u goodgo.user.v1.UserService/*", "u", "goodgo.user.v1.AdminService/GetUser"),
     ("u goodgo.user.v1.UserService/*", "u", "GET /goodgo.user.v1.UserService/x"),
+    ("u */*", "u", "DELETE /users"),
+    ("u */Get*", "u", "DELETE /GetAll"),
     ("u query *", "u", "mutation GetUser"),
     ("u query Get*", "u", "query"),
     ("u query Get*", "u", "mutation GetUser"),
@@ -51,6 +54,7 @@ WRONG = [
     ("user-service get /users", "is no operation"),
     ("user-service GET *", "is no operation"),
     ("USER GET /x", "is no service"),
+    ("user-service **/x", "is no operation"),
     ("user-service GET /users /x", "is no operation"),
     ("http://user-service GET /x", "is no service"),
 ]
@@ -70,6 +74,22 @@ def test_denied(line: str, service: str, operation: str) -> None:
 def test_a_line_that_could_not_allow_anything_is_refused(line: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Rule.parse(line)
+
+
+@pytest.mark.parametrize(
+    ("route", "values", "read"),
+    [
+        ("/users/{id}", {"id": "1"}, []),
+        ("/users/{id}", {"id": "a%b c.d"}, []),
+        ("/users/{id}", {"id": "1/cards"}, ["GET /users/1/cards"]),
+        ("/users/1%2Fcards", {}, ["GET /users/1/cards"]),
+        ("/users/{id}", {"id": "1%2fcards"}, ["GET /users/1/cards"]),
+        ("/users/{id}", {"id": "1\uff0fcards"}, ["GET /users/1/cards"]),
+    ],
+)
+def test_what_a_path_may_be_read_as(route: str, values: dict[str, str], read: list[str]) -> None:
+    call = RestCall("u", "GET", route, path=values)
+    assert list(readings(call)) == [f"GET {route}", *read]
 
 
 def test_the_first_line_that_allows_is_named_and_without_one_nothing_is() -> None:

@@ -161,6 +161,12 @@ def test_it_is_accepted_for_a_time() -> None:
     assert reason(signed(), now=NOW + 30 + 3601) == "expired"
 
 
+def test_nobody_signs_for_longer_than_ids_are_remembered() -> None:
+    for until, why in ((NOW + STEP_S, ""), (NOW + 10 * STEP_S, "malformed")):
+        kwargs = {**KWARGS, "deadline_at": until}
+        assert reason(signed(deadline_at=until), kwargs=kwargs) == why
+
+
 def test_a_step_is_signed_without_what_is_known_later() -> None:
     step = {**KWARGS, "deadline_s": 10.0}
     del step["deadline_at"]
