@@ -17,7 +17,8 @@ from gateway.call_amqp import Signer
 from gateway.clock import process_time
 from gateway.codec import TASK
 from gateway.queues import queues_of
-from gateway.rabbitmq import NEXT, WAIT_S, alias_of
+from gateway.rabbitmq import NEXT, alias_of
+from gateway.rabbitmq_channel import WAIT_S
 from gateway.records import RESULT_EXPIRES_S
 from gateway.redis_address import RedisAddress
 from gateway.redis_client import ERRORS

@@ -217,7 +217,7 @@ def test_a_list_of_servers_is_tried_in_turn_with_the_same_bounds(
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=3, timeout=10)
         channel: Any = connection.default_channel
-        assert type(channel).__module__ == "gateway.rabbitmq"
+        assert type(channel).__module__ == "gateway.rabbitmq_channel"
     app.close()
 
 

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.broker import BROKER_ERRORS
-from gateway.rabbitmq import UnroutableError
+from gateway.rabbitmq_channel import UnroutableError
 
 __all__ = ["is_away", "is_for_good"]
 
