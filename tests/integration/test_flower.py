@@ -44,9 +44,11 @@ class Seen:
             self._call(gateway, "grpc", GrpcCall("user-service", method, {"user_id": "404"}))
             query = "query GetUser($id: ID!) { user(id: $id) { name } }"
             self._call(gateway, "graphql", GraphQLCall("user-service", query, {"id": "123"}))
-            # Somebody without our producer, who describes nothing.
+            # Somebody without our producer, who describes nothing, and would have it shown as something else.
             call = {"protocol": "rest", "service": "user-service", "method": "POST", "route": "/users", "json": body}
-            sent = gateway.celery.send_task("gateway.call", kwargs={"version": 1, "caller": "demo", "call": call})
+            sent = gateway.celery.send_task(
+                "gateway.call", kwargs={"version": 1, "caller": "demo", "call": call}, shadow="billing POST /payments"
+            )
             self.ids["foreign"] = sent.id
             gateway.pending(sent.id).result(20)
         stack.processes[-1].wait_until(lambda: len(stack.flower.finished()) == len(self.ids), timeout=10)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway import RestCall
+from gateway.dev.valkey import Valkey
 from tests.integration.pool_rig import eventually
 from tests.observation.watched import Watched
 from tests.servers.conduct import Conduct
@@ -31,7 +32,8 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 def test_metrics_need_the_token_and_health_does_not(watched: Watched) -> None:
     assert watched.get("/livez")[0] == watched.get("/readyz")[0] == 200
     assert watched.get("/metrics")[0] == 401
-    assert watched.get("/metrics", authorization="Bearer wrong")[0] == 401
+    for shown in ("Bearer wrong", "Bearer \xff", "Bearer", f"Basic {TOKEN}"):
+        assert watched.get("/metrics", authorization=shown)[0] == 401
     status, text = watched.get("/metrics", authorization=f"Bearer {TOKEN}")
     assert status == 200
     assert "gateway_calls_in_flight" in text
@@ -59,6 +61,41 @@ def test_a_broker_that_is_away(watched: Watched) -> None:
     finally:
         watched.valkey.process.signal(signal.SIGCONT)
     eventually(lambda: watched.health("/readyz") == (200, []), "it is ready again", 30)
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[tuple[Watched, Valkey]]:
+    """A worker whose results are on another server than its broker, and that server."""
+    (tmp_path / "results").mkdir()
+    results = Valkey(tmp_path / "results")
+    with Watched(tmp_path, CATALOGUE, GATEWAY_RESULT_URL=results.url(0)) as made:
+        yield made, results
+    results.stop()
+
+
+def test_an_idle_worker_notices_that_the_result_store_is_away(apart: tuple[Watched, Valkey]) -> None:
+    watched, results = apart
+    results.process.signal(signal.SIGSTOP)
+    try:
+        eventually(lambda: watched.health("/readyz")[0] == 503, "it is not ready, though nobody calls", 15)
+        assert "the result store does not answer" in watched.health("/readyz")[1]
+        assert watched.health("/livez") == (200, [])
+    finally:
+        results.process.signal(signal.SIGCONT)
+    eventually(lambda: watched.health("/readyz") == (200, []), "it is ready again", 15)
+
+
+def test_a_broker_that_stalls_hides_no_metrics(apart: tuple[Watched, Valkey]) -> None:
+    watched, _ = apart
+    eventually(lambda: watched.values("gateway_fleet_up") == {(): 1.0}, "all is well")
+    watched.valkey.process.signal(signal.SIGSTOP)
+    try:
+        # `get` waits for 5 s at most, less than any scraper.
+        eventually(lambda: watched.values("gateway_fleet_up") == {(): 0.0}, "that is told", 30)
+        assert watched.values("gateway_calls_in_flight")
+    finally:
+        watched.valkey.process.signal(signal.SIGCONT)
+    eventually(lambda: watched.values("gateway_fleet_up") == {(): 1.0}, "all is well again", 30)
 
 
 def test_a_loop_that_hangs(watched: Watched) -> None:

@@ -155,6 +155,7 @@ async def test_a_redis_that_is_away(app: TopApp, watched: Watched) -> None:
             assert len(rows(app)) == 3, "what was seen last stays"
         finally:
             watched.valkey.process.signal(signal.SIGCONT)
+        await until(lambda: "does not answer" not in said(app), "it says no more that nobody does")
 
 
 def test_once_and_for_programs(watched: Watched) -> None:
