@@ -9,7 +9,7 @@ __all__ = ["FLUSH_AT", "FLUSH_S", "UnhurriedDispatcher"]
 
 #: Seconds that an event may wait for others, and how many go at once whatever the time. A batch costs about as much as
 #: one event, and at full speed there are thousands a second.
-FLUSH_S, FLUSH_AT = 0.1, 500
+FLUSH_S, FLUSH_AT = 0.05, 50
 
 
 class UnhurriedDispatcher(EventDispatcher):

@@ -109,7 +109,7 @@ async def knock(channel: Any, method: str, metadata: Metadata) -> None:
     path = f"/test.Kinds/{method}"
     if method == "StreamUnary":
         await channel.stream_unary(path)(metadata=metadata, timeout=10)
-    elif method == "StreamStream":
+    elif method in ("StreamStream", "NoSuchMethod"):
         await channel.stream_stream(path)(metadata=metadata, timeout=10).read()
     else:
         await ask(channel, method, metadata)
