@@ -23,7 +23,7 @@ REPLY_BYTES = 4 * _MIB
 OVERHEAD_BYTES = 8 * _MIB
 
 #: No bound of time in the table is as long; without one an attempt would take five seconds.
-AT_ONCE_S = 2.0
+AT_ONCE_S = 4.0
 
 NOT_SENT, MAYBE_SENT, ANSWERED = (Delivery.NOT_SENT,), (Delivery.MAYBE_SENT,), (Delivery.ANSWERED,)
 
@@ -249,7 +249,7 @@ def nobody_is_left(transport: Transport) -> None:
 
 async def the_next_call_works(protocol: Protocol, transport: Transport, *, at_once: bool) -> None:
     """The same transport gets an answer, at once or when its library tries to connect again."""
-    until = monotonic() + (0.0 if at_once else 3.0)
+    until = monotonic() + (0.0 if at_once else 10.0)
     while True:
         outcome = await send_within(transport, attempt_of(protocol.call, request_id="r2"))
         if isinstance(outcome, Answer):
