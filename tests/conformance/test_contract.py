@@ -256,4 +256,5 @@ async def the_next_call_works(protocol: Protocol, transport: Transport, *, at_on
             assert outcome.data == protocol.data
             return
         assert monotonic() < until, outcome
-        assert outcome.delivery is Delivery.NOT_SENT, outcome
+        # On a busy machine grpcio's text may not tell how its connection failed: then it is maybe_sent, to be safe.
+        assert outcome.delivery is not Delivery.ANSWERED, outcome
