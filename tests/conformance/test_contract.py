@@ -256,5 +256,6 @@ async def the_next_call_works(protocol: Protocol, transport: Transport, *, at_on
             assert outcome.data == protocol.data
             return
         assert monotonic() < until, outcome
-        # On a busy machine grpcio's text may not tell how its connection failed: then it is maybe_sent, to be safe.
-        assert outcome.delivery is not Delivery.ANSWERED, outcome
+        # grpcio's text does not always tell how connecting failed: then it is maybe_sent, to be safe.
+        is_vague = outcome.message.startswith("UNAVAILABLE: failed to connect to all addresses")
+        assert outcome.delivery is Delivery.NOT_SENT or is_vague, outcome
